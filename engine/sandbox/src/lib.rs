@@ -1,0 +1,2 @@
+//! The sandbox around one container.
+pub mod spec;

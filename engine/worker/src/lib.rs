@@ -1,0 +1,2 @@
+//! Sealed jobs on layers, archives and trees.
+pub mod job;

@@ -1,0 +1,3 @@
+//! Probe.
+
+fn main() {}
