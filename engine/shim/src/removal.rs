@@ -1,0 +1,241 @@
+//! Removing a container that removes itself: first its names, at leisure its files.
+//!
+//! [`discard`] renames everything into `trash/`, so that the container is gone for everybody at
+//! once; [`delete`] removes the trees. A crash in between leaves them in `trash/`, which
+//! collection empties. Every step may be done twice.
+
+use std::ffi::{CStr, CString};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::protocol::Removal;
+
+/// Directories nested deeper than this are moved up before they are deleted, so that a tree
+/// made by a container can use up neither descriptors nor stack.
+const MAX_DEPTH: usize = 32;
+
+/// Things that [`discard`] moved into `trash/`.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Discarded {
+    entries: Vec<CString>,
+}
+
+/// Takes container `id` and what `removal` names out of the data root's names.
+///
+/// The container's directory goes last: while it is there, whoever finds it finishes the rest.
+///
+/// # Errors
+/// `InvalidInput` for a name with a slash; otherwise of the renames. What is not there (any
+/// more) is no error.
+pub fn discard(data_root: BorrowedFd<'_>, id: &str, removal: &Removal) -> io::Result<Discarded> {
+    let mut discarded = Discarded::default();
+    for volume in &removal.volumes {
+        move_to_trash(data_root, "volumes", "volume", volume, &mut discarded)?;
+    }
+    release_name(data_root, id, &removal.name)?;
+    move_to_trash(data_root, "containers", "container", id, &mut discarded)?;
+    Ok(discarded)
+}
+
+/// Deletes what [`discard`] moved. Never follows a symlink, never leaves `trash/`.
+///
+/// # Errors
+/// The first; everything that could be deleted was.
+pub fn delete(data_root: BorrowedFd<'_>, discarded: Discarded) -> io::Result<()> {
+    if discarded.entries.is_empty() {
+        return Ok(());
+    }
+    let mut trash =
+        Trash { root: open_directory(data_root, c"trash")?, waiting: discarded.entries, moved: 0 };
+    let mut first = Ok(());
+    while let Some(entry) = trash.waiting.pop() {
+        let root = trash.root.try_clone()?;
+        let removed = trash.remove(root.as_fd(), &entry, 0);
+        first = first.and(removed);
+    }
+    first
+}
+
+fn move_to_trash(
+    data_root: BorrowedFd<'_>,
+    folder: &str,
+    class: &str,
+    name: &str,
+    discarded: &mut Discarded,
+) -> io::Result<()> {
+    check_name(name)?;
+    let entry = format!("{class}-{name}");
+    let from = format!("{folder}/{name}");
+    match rustix::fs::renameat(data_root, from, data_root, format!("trash/{entry}")) {
+        Ok(()) => discarded.entries.push(CString::new(entry)?),
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Removes the name, unless the container was renamed and somebody else took it.
+fn release_name(data_root: BorrowedFd<'_>, id: &str, name: &str) -> io::Result<()> {
+    check_name(name)?;
+    let path = format!("names/{name}");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = match rustix::fs::openat(data_root, &path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
+    let mut owner = [0; 128];
+    let length = std::fs::File::from(file).read(&mut owner)?;
+    if owner[..length].trim_ascii_end() != id.as_bytes() {
+        return Ok(());
+    }
+    match rustix::fs::unlinkat(data_root, path, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check_name(name: &str) -> io::Result<()> {
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        let message = format!("{name:?} is no name");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(())
+}
+
+fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+struct Trash {
+    root: OwnedFd,
+    waiting: Vec<CString>,
+    moved: u32,
+}
+
+impl Trash {
+    fn remove(&mut self, parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> io::Result<()> {
+        if depth > MAX_DEPTH {
+            return self.move_up(parent, name);
+        }
+        let directory = match open_directory(parent, name) {
+            Ok(directory) => directory,
+            Err(Errno::NOTDIR | Errno::LOOP) => return unlink(parent, name, AtFlags::empty()),
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut first = Ok(());
+        for entry in Dir::read_from(&directory)? {
+            let entry = entry?;
+            let removed = match entry.file_name() {
+                name if name == c"." || name == c".." => continue,
+                name if matches!(entry.file_type(), FileType::Directory | FileType::Unknown) => {
+                    self.remove(directory.as_fd(), name, depth + 1)
+                }
+                name => unlink(directory.as_fd(), name, AtFlags::empty()),
+            };
+            first = first.and(removed);
+        }
+        first.and(unlink(parent, name, AtFlags::REMOVEDIR))
+    }
+
+    fn move_up(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+        self.moved += 1;
+        let entry = CString::new(format!("deep-{}-{}", std::process::id(), self.moved))?;
+        rustix::fs::renameat(parent, name, &self.root, &entry)?;
+        self.waiting.push(entry);
+        Ok(())
+    }
+}
+
+/// Somebody else may be emptying `trash/` too.
+fn unlink(parent: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, flags) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::*;
+
+    fn root(directory: &Path) -> fs::File {
+        for folder in ["containers", "names", "trash", "volumes"] {
+            fs::create_dir_all(directory.join(folder)).unwrap();
+        }
+        fs::File::open(directory).unwrap()
+    }
+
+    fn remove(directory: &Path, id: &str, removal: &Removal) {
+        let root = root(directory);
+        let discarded = discard(root.as_fd(), id, removal).unwrap();
+        assert!(!directory.join("containers").join(id).exists());
+        delete(root.as_fd(), discarded).unwrap();
+        assert_eq!(fs::read_dir(directory.join("trash")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_container_goes_with_its_name_and_volumes_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        drop(root(path));
+        fs::create_dir_all(path.join("containers/c1/rw/a/b")).unwrap();
+        fs::write(path.join("containers/c1/rw/a/file"), "x").unwrap();
+        fs::write(path.join("outside"), "kept").unwrap();
+        symlink(path, path.join("containers/c1/rw/root")).unwrap();
+        symlink("../../../outside", path.join("containers/c1/rw/link")).unwrap();
+        fs::create_dir_all(path.join("volumes/v1/_data")).unwrap();
+        fs::create_dir_all(path.join("volumes/v2/_data")).unwrap();
+        fs::write(path.join("names/web"), "c1").unwrap();
+        let removal = Removal { name: "web".into(), volumes: vec!["v1".into()] };
+        remove(path, "c1", &removal);
+        assert!(!path.join("names/web").exists());
+        assert!(!path.join("volumes/v1").exists());
+        assert!(path.join("volumes/v2").exists());
+        assert_eq!(fs::read(path.join("outside")).unwrap(), b"kept");
+        remove(path, "c1", &removal);
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_took_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(root(directory.path()));
+        fs::write(directory.path().join("names/web"), "other\n").unwrap();
+        let removal = Removal { name: "web".into(), volumes: vec![] };
+        remove(directory.path(), "c1", &removal);
+        assert!(directory.path().join("names/web").exists());
+    }
+
+    #[test]
+    fn names_cannot_leave_the_data_root() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = root(directory.path());
+        for bad in ["", "..", "a/b", "/etc", ".hidden"] {
+            let removal = Removal { name: "x".into(), volumes: vec![bad.into()] };
+            let error = discard(root.as_fd(), "c1", &removal).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tree_deeper_than_descriptors_is_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(root(directory.path()));
+        let mut at = OwnedFd::from(fs::File::open(directory.path().join("containers")).unwrap());
+        for name in std::iter::once(c"c1").chain(std::iter::repeat_n(c"d", 3000)) {
+            rustix::fs::mkdirat(&at, name, Mode::RWXU).unwrap();
+            at = open_directory(at.as_fd(), name).unwrap();
+        }
+        let removal = Removal { name: "x".into(), volumes: vec![] };
+        remove(directory.path(), "c1", &removal);
+    }
+}
