@@ -2,4 +2,12 @@
 //!
 //! Not here: policy. Nothing in this package knows what a container or an image is.
 
+pub mod clone;
+pub mod credentials;
+pub mod descriptor;
+pub mod exec;
+pub mod loopback;
 pub mod message;
+pub mod mount;
+pub mod seccomp;
+pub mod signal;

@@ -1,0 +1,88 @@
+//! Signal dispositions and masks.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+/// Gives the `ignored` signals their default action and blocks none: what a new program expects.
+///
+/// Handlers are reset by exec itself; "ignored" is inherited through it.
+///
+/// # Errors
+/// The kernel's (sigaction(2), sigprocmask(2)).
+pub fn reset(ignored: impl Iterator<Item = i32>) -> io::Result<()> {
+    for signal in ignored {
+        set_disposition(signal, libc::SIG_DFL)?;
+    }
+    set_mask(libc::SIG_SETMASK, &empty_set())
+}
+
+/// Ignores `signals` (by number) from now on.
+///
+/// # Errors
+/// The kernel's (sigaction(2)).
+pub fn ignore(signals: &[i32]) -> io::Result<()> {
+    signals.iter().try_for_each(|signal| set_disposition(*signal, libc::SIG_IGN))
+}
+
+/// Blocks every signal that can be blocked, to be taken with [`wait`].
+///
+/// # Errors
+/// The kernel's (sigprocmask(2)).
+pub fn block_all() -> io::Result<()> {
+    set_mask(libc::SIG_SETMASK, &full_set())
+}
+
+/// Waits for any of the blocked signals and returns its number; `None` when `timeout` passed.
+///
+/// # Errors
+/// The kernel's (sigtimedwait(2)); interruptions are waited through.
+pub fn wait(timeout: Option<Duration>) -> io::Result<Option<i32>> {
+    let set = full_set();
+    let limit = timeout.map(|timeout| libc::timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    loop {
+        // SAFETY: `set` and `limit` outlive the call; no siginfo is asked for.
+        let signal = unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), limit) };
+        if signal > 0 {
+            return Ok(Some(signal));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => return Ok(None),
+            Some(libc::EINTR) => {}
+            _ => return Err(error),
+        }
+    }
+}
+
+fn set_disposition(signal: libc::c_int, disposition: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: neither "default" nor "ignore" is code of ours that could run in a handler.
+    let previous = unsafe { libc::signal(signal, disposition) };
+    if previous == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn set_mask(how: libc::c_int, set: &libc::sigset_t) -> io::Result<()> {
+    // SAFETY: `set` outlives the call; the old mask is not asked for.
+    let result = unsafe { libc::sigprocmask(how, set, std::ptr::null_mut()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: initialises the set it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: just initialised.
+    unsafe { set.assume_init() }
+}
+
+fn full_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: initialises the set it is given.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: just initialised.
+    unsafe { set.assume_init() }
+}
