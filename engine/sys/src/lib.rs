@@ -11,3 +11,4 @@ pub mod message;
 pub mod mount;
 pub mod seccomp;
 pub mod signal;
+pub mod writeback;
