@@ -1,0 +1,42 @@
+//! Blobs by digest.
+//!
+//! A blob is written once through an [`Ingest`] and never changes. Nothing here knows what a blob
+//! means: manifest, config and layer are all bytes.
+//!
+//! On disk:
+//!   `blobs/<algorithm>/<hex>`   finished blobs, mode 0444
+//!   `layers/<hex>/tar`          bytes that are named by their digest too: an uncompressed layer.
+//!                               Reading looks here second, so they are never kept twice
+//!
+//! An unfinished write is a file without a name: it is gone with its process.
+//!
+//! Invariant: a file under `blobs/` hashes to its own name.
+
+mod ingest;
+mod read;
+
+pub use ingest::{Blob, CommitError, Ingest};
+pub use read::ReadError;
+pub(crate) use read::size_of;
+
+use crate::Store;
+
+/// The blobs of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct Blobs<'a> {
+    store: &'a Store,
+}
+
+impl Store {
+    /// Blobs by digest.
+    pub fn blobs(&self) -> Blobs<'_> {
+        Blobs { store: self }
+    }
+}
+
+pub(crate) fn blob_path(digest: &hull_oci::Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
+}
+
+#[cfg(test)]
+mod tests;

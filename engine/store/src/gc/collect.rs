@@ -1,0 +1,188 @@
+//! Removing what is unreachable.
+
+use std::fs::File;
+
+use hull_oci::Digest;
+
+use super::mark::{Marks, is_locked};
+use crate::Store;
+use crate::content::blob_path;
+use crate::error::{ErrorKind, FileError};
+use crate::layers::layer_path;
+use crate::metadata::{ContainerRecord, name, record};
+use crate::tree::{self, Meter};
+
+/// Renames under one holding of the exclusive lock.
+const BATCH: usize = 64;
+
+/// What a collection removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs nothing refers to.
+    pub blobs: Vec<Digest>,
+    /// Layers nothing refers to.
+    pub layers: Vec<Digest>,
+    /// Unfinished writes of processes that died.
+    pub ingests: u64,
+    /// Leases of processes that died.
+    pub leases: u64,
+    /// Names of containers that do not exist.
+    pub names: u64,
+    /// Entries of the trash.
+    pub trash: u64,
+    /// Bytes on disk that are free now.
+    pub bytes: u64,
+    /// Why blobs and layers were left alone: something that refers to them cannot be read.
+    /// `check` with repair resolves it.
+    pub blocked: Vec<String>,
+}
+
+/// Why a collection stopped. What it removed until then is removed.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A system call failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl CollectError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::File(error) => error.kind(),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Victim {
+    Blob(Digest),
+    Layer(Digest),
+}
+
+impl Store {
+    /// Removes what nothing refers to, while everything else goes on: blobs and layers, what dead
+    /// processes left, and the trash.
+    pub fn collect(&self) -> Result<Collected, CollectError> {
+        let mut collected = Collected::default();
+        self.sweep_leftovers(&mut collected)?;
+        self.sweep_content(&mut collected)?;
+        self.empty_trash(&mut collected)?;
+        Ok(collected)
+    }
+
+    fn sweep_content(&self, collected: &mut Collected) -> Result<(), FileError> {
+        // What comes after this listing is not a candidate.
+        let candidates: Vec<_> = (self.blobs().list()?.into_iter().map(Victim::Blob))
+            .chain(self.layers().list()?.into_iter().map(Victim::Layer))
+            .collect();
+        let mut marks = Marks::default();
+        marks.update(self)?;
+        let victims: Vec<_> =
+            candidates.into_iter().filter(|candidate| !is_marked(&marks, candidate)).collect();
+        for batch in victims.chunks(BATCH) {
+            if marks.gaps.is_empty() {
+                self.sweep_batch(batch, &mut marks, collected)?;
+            }
+        }
+        collected.blocked = marks.gaps;
+        Ok(())
+    }
+
+    fn sweep_batch(
+        &self,
+        victims: &[Victim],
+        marks: &mut Marks,
+        collected: &mut Collected,
+    ) -> Result<(), FileError> {
+        let _lock = self.root.lock_exclusive()?;
+        marks.update(self)?;
+        if !marks.gaps.is_empty() {
+            return Ok(());
+        }
+        for victim in victims.iter().filter(|victim| !is_marked(marks, victim)) {
+            match victim {
+                Victim::Blob(digest) => {
+                    if self.root.discard(&blob_path(digest))?.is_some() {
+                        collected.blobs.push(digest.clone());
+                    }
+                }
+                Victim::Layer(diff_id) => {
+                    self.detach(diff_id)?;
+                    if self.root.discard(&layer_path(diff_id))?.is_some() {
+                        collected.layers.push(diff_id.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What processes that died left behind: it is theirs no more because its lock is free.
+    fn sweep_leftovers(&self, collected: &mut Collected) -> Result<(), FileError> {
+        for entry in self.root.list("ingest")? {
+            let Some(entry) = entry.to_str() else { continue };
+            let path = format!("ingest/{entry}");
+            let _lock = self.root.lock_exclusive()?;
+            if !self.is_held(&path)? && self.root.discard(&path)?.is_some() {
+                collected.ingests += 1;
+            }
+        }
+        for entry in self.root.list_text("leases")? {
+            let path = format!("leases/{entry}");
+            let _lock = self.root.lock_exclusive()?;
+            if !self.is_held(&path)? && self.root.unlink(&path)? {
+                collected.leases += 1;
+            }
+        }
+        for entry in self.root.list_text("names")? {
+            if self.is_stale_name(&entry)? {
+                let _lock = self.root.lock_exclusive()?;
+                if self.is_stale_name(&entry)? && self.root.unlink(&format!("names/{entry}"))? {
+                    collected.names += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_held(&self, path: &str) -> Result<bool, FileError> {
+        Ok(self.root.open_file(path)?.is_some_and(|file| is_locked(&file)))
+    }
+
+    /// A name is stale if its container does not exist or, when nobody is renaming it, has
+    /// another name.
+    pub(super) fn is_stale_name(&self, text: &str) -> Result<bool, FileError> {
+        let Some(id) = name::owner(&self.root, text)? else { return Ok(true) };
+        let directory = format!("containers/{id}");
+        let Some(lock) = self.root.open_directory(&directory)? else { return Ok(true) };
+        let lock = File::from(lock);
+        if is_locked(&lock) {
+            return Ok(false);
+        }
+        let record =
+            record::load::<ContainerRecord>(&self.root, &format!("{directory}/config.json"));
+        Ok(record.is_ok_and(|record| record.is_none_or(|record| record.name != text)))
+    }
+
+    pub(super) fn empty_trash(&self, collected: &mut Collected) -> Result<(), FileError> {
+        let mut meter = Meter::default();
+        for entry in self.root.list("trash")? {
+            let Some(entry) = entry.to_str() else { continue };
+            let path = format!("trash/{entry}");
+            let fail = |error| self.root.error("remove", &path, error);
+            let bytes = meter.measure(self.root.as_fd(), &path).map_err(fail)?;
+            tree::remove(self.root.as_fd(), &path).map_err(fail)?;
+            collected.bytes += bytes;
+            collected.trash += 1;
+        }
+        Ok(())
+    }
+}
+
+fn is_marked(marks: &Marks, candidate: &Victim) -> bool {
+    match candidate {
+        Victim::Blob(digest) => marks.has_blob(digest),
+        Victim::Layer(diff_id) => marks.has_layer(diff_id),
+    }
+}

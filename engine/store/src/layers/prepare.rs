@@ -1,0 +1,240 @@
+//! Preparing and publishing a layer.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use hull_oci::Digest;
+use rustix::fs::{Mode, OFlags};
+
+use super::{LayerMode, LayerSummary, Layers, layer_path};
+use crate::error::{ErrorKind, FileError};
+use crate::metadata::record;
+use crate::root::{Root, random_name, uninterrupted};
+use crate::tree;
+
+/// A layer being written: a locked directory under `ingest/`. Dropping it removes the directory.
+#[derive(Debug)]
+pub struct LayerIngest<'a> {
+    root: &'a Root,
+    path: String,
+    directory: File,
+    mode: LayerMode,
+    published: bool,
+}
+
+/// Why no layer can be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The operator asked for erofs layers where they do not work.
+    #[error("layers cannot be kept as erofs in this data root: {reason}")]
+    ErofsUnavailable {
+        /// What the probe mount said.
+        reason: String,
+    },
+    /// A system call failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Why a prepared layer was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// What was written is not what the summary says.
+    #[error("layer {diff_id} should be {expected} bytes of tar, {actual} were written")]
+    Incomplete {
+        /// Which layer.
+        diff_id: Digest,
+        /// Bytes the summary promises.
+        expected: u64,
+        /// Bytes in the file.
+        actual: u64,
+    },
+    /// A system call failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl PrepareError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ErofsUnavailable { .. } => ErrorKind::Unavailable,
+            Self::File(error) => error.kind(),
+        }
+    }
+}
+
+impl PublishError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Incomplete { .. } => ErrorKind::Internal,
+            Self::File(error) => error.kind(),
+        }
+    }
+}
+
+impl<'a> Layers<'a> {
+    /// Makes room for a layer, in the mode of this store.
+    pub fn prepare(self) -> Result<LayerIngest<'a>, PrepareError> {
+        let probe = self.store.layer_mode()?;
+        if let (LayerMode::Erofs, Some(reason)) = (probe.mode, &probe.reason) {
+            return Err(PrepareError::ErofsUnavailable { reason: reason.clone() });
+        }
+        let root = &self.store.root;
+        let path = format!("ingest/{}", random_name());
+        let directory = make_locked(root, &path)?;
+        let ingest = LayerIngest { root, path, directory, mode: probe.mode, published: false };
+        ingest.make_content()?;
+        Ok(ingest)
+    }
+
+    /// Publishes one layer; see [`Layers::publish_all`].
+    pub fn publish(
+        self,
+        ingest: LayerIngest<'_>,
+        summary: LayerSummary,
+    ) -> Result<(), PublishError> {
+        self.publish_all(vec![(ingest, summary)])
+    }
+
+    /// Makes prepared layers visible, on disk when this returns, with one sync of the file system
+    /// for all that are unpacked. A layer that is here already is left as it is.
+    pub fn publish_all(
+        self,
+        layers: Vec<(LayerIngest<'_>, LayerSummary)>,
+    ) -> Result<(), PublishError> {
+        let root = &self.store.root;
+        let mut unsynced = false;
+        for (ingest, summary) in &layers {
+            ingest.finish(summary)?;
+            unsynced |= ingest.mode == LayerMode::Unpack;
+        }
+        if unsynced {
+            rustix::fs::syncfs(root.as_fd())
+                .map_err(|error| root.error("sync the file system of", "layers", error))?;
+        }
+        for (mut ingest, summary) in layers {
+            let path = layer_path(&summary.diff_id);
+            ingest.published = root.rename_new(&ingest.path, &path)?;
+        }
+        Ok(root.sync_directory("layers")?)
+    }
+}
+
+impl LayerIngest<'_> {
+    /// How the layer is to be written.
+    pub fn mode(&self) -> LayerMode {
+        self.mode
+    }
+
+    /// What a worker writes the layer to. Erofs: the empty, read-write files for the tar and the
+    /// index. Unpack: the empty directory for the tree.
+    pub fn descriptors(&self) -> Result<Vec<OwnedFd>, FileError> {
+        let open = |name: &str, flags| {
+            rustix::fs::openat(
+                &self.directory,
+                name,
+                flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .map_err(|error| self.error("open", name, error))
+        };
+        match self.mode {
+            LayerMode::Erofs => Ok(vec![open("tar", OFlags::RDWR)?, open("erofs", OFlags::RDWR)?]),
+            LayerMode::Unpack => Ok(vec![open("fs", OFlags::RDONLY | OFlags::DIRECTORY)?]),
+        }
+    }
+
+    fn make_content(&self) -> Result<(), FileError> {
+        match self.mode {
+            LayerMode::Erofs => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                for name in ["tar", "erofs"] {
+                    rustix::fs::openat(&self.directory, name, flags, Mode::from_raw_mode(0o600))
+                        .map_err(|error| self.error("create", name, error))?;
+                }
+            }
+            LayerMode::Unpack => {
+                let path = format!("{}/fs", self.path);
+                self.root.make_directory(&path, 0o755)?;
+                self.root.set_mode(&path, 0o755)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the content to disk and describes it.
+    fn finish(&self, summary: &LayerSummary) -> Result<(), PublishError> {
+        let tree = match self.mode {
+            LayerMode::Erofs => {
+                let tar = self.seal("tar")?;
+                let actual =
+                    tar.metadata().map_err(|error| self.error("look at", "tar", error))?.len();
+                if actual != summary.tar_size {
+                    return Err(PublishError::Incomplete {
+                        diff_id: summary.diff_id.clone(),
+                        expected: summary.tar_size,
+                        actual,
+                    });
+                }
+                let mut index = self.seal("erofs")?;
+                tree::digest_of(&mut index).map_err(|error| self.error("read", "erofs", error))?
+            }
+            LayerMode::Unpack => {
+                let [fs] = <[OwnedFd; 1]>::try_from(self.descriptors()?)
+                    .expect("an unpacked layer has one descriptor");
+                tree::fingerprint(fs).map_err(|error| self.error("read", "fs", error))?
+            }
+        };
+        let info = summary.clone().stored(self.mode, tree);
+        let json = record::encode(&info);
+        let file = self.root.filled(&json, crate::Durability::Durable)?;
+        self.root.link(&file, &format!("{}/layer.json", self.path))?;
+        rustix::fs::fsync(&self.directory).map_err(|error| self.error("sync", "", error))?;
+        Ok(())
+    }
+
+    fn seal(&self, name: &str) -> Result<File, FileError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty())
+            .map_err(|error| self.error("open", name, error))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))
+            .map_err(|error| self.error("set the mode of", name, error))?;
+        rustix::fs::fdatasync(&file).map_err(|error| self.error("sync", name, error))?;
+        Ok(File::from(file))
+    }
+
+    fn error(
+        &self,
+        action: &'static str,
+        name: &str,
+        source: impl Into<std::io::Error>,
+    ) -> FileError {
+        self.root.error(action, &format!("{}/{name}", self.path), source)
+    }
+}
+
+impl Drop for LayerIngest<'_> {
+    fn drop(&mut self) {
+        if self.published {
+            return;
+        }
+        if let Err(error) = tree::remove(self.root.as_fd(), &self.path) {
+            // The next collection finds it without a lock and removes it.
+            tracing::warn!(path = self.path, %error, "cannot remove an unfinished layer");
+        }
+    }
+}
+
+/// Makes a directory and locks it, with no moment at which a collection sees it unlocked.
+fn make_locked(root: &Root, path: &str) -> Result<File, FileError> {
+    let _lock = root.lock_shared()?;
+    root.make_directory(path, 0o700)?;
+    let directory = root
+        .open_directory(path)?
+        .ok_or_else(|| root.error("open", path, rustix::io::Errno::NOENT))?;
+    let directory = File::from(directory);
+    uninterrupted(|| directory.lock()).map_err(|error| root.error("lock", path, error))?;
+    Ok(directory)
+}

@@ -1,0 +1,167 @@
+//! Volumes.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+use super::name::{NameError, is_name};
+use super::record::{self, RecordError};
+use crate::Store;
+use crate::error::{ErrorKind, FileError};
+use crate::root::{Durability, random_name};
+use crate::tree;
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    /// Its name, unique among volumes.
+    pub name: String,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// True if nobody named it: it goes with its container.
+    pub anonymous: bool,
+    /// The user's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options of the driver.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Why a volume was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateVolumeError {
+    /// Its name cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is one of this name.
+    #[error("volume {0} exists")]
+    Exists(String),
+    /// A system call failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Why a volume was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindVolumeError {
+    /// There is none.
+    #[error("no such volume: {0}")]
+    NotFound(String),
+    /// Its record cannot be used.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl CreateVolumeError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Name(_) => ErrorKind::Invalid,
+            Self::Exists(_) => ErrorKind::AlreadyExists,
+            Self::File(error) => error.kind(),
+        }
+    }
+}
+
+impl FindVolumeError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::Record(error) => error.kind(),
+        }
+    }
+}
+
+impl Store {
+    /// Creates an empty volume.
+    pub fn create_volume(
+        &self,
+        volume: &VolumeRecord,
+        durability: Durability,
+    ) -> Result<(), CreateVolumeError> {
+        let root = &self.root;
+        let name = &volume.name;
+        if !is_name(name) {
+            return Err(NameError(name.clone()).into());
+        }
+        let file = root.filled(&record::encode(volume), durability)?;
+        let path = format!("ingest/{}", random_name());
+        // What lies in `ingest` without a lock of its own is a collection's to remove.
+        let lock = root.lock_shared()?;
+        let made = (|| {
+            root.make_directory(&path, 0o700)?;
+            root.make_directory(&format!("{path}/_data"), 0o755)?;
+            root.set_mode(&format!("{path}/_data"), 0o755)?;
+            root.link(&file, &format!("{path}/volume.json"))?;
+            root.rename_new(&path, &format!("volumes/{name}"))
+        })();
+        drop(lock);
+        if !matches!(made, Ok(true))
+            && let Err(error) = tree::remove(root.as_fd(), &path)
+        {
+            tracing::warn!(path, %error, "cannot remove an unfinished volume");
+        }
+        if !made? {
+            return Err(CreateVolumeError::Exists(name.clone()));
+        }
+        if durability == Durability::Durable {
+            root.sync_directory(&format!("volumes/{name}"))?;
+            root.sync_directory("volumes")?;
+        }
+        Ok(())
+    }
+
+    /// The volume of this name.
+    pub fn volume(&self, name: &str) -> Result<VolumeRecord, FindVolumeError> {
+        let not_found = || FindVolumeError::NotFound(name.to_owned());
+        if !is_name(name) {
+            return Err(not_found());
+        }
+        record::load(&self.root, &format!("volumes/{name}/volume.json"))?.ok_or_else(not_found)
+    }
+
+    /// All volumes. One whose record cannot be read is left out with a warning: `check` names it.
+    pub fn volumes(&self) -> Result<Vec<VolumeRecord>, FileError> {
+        let mut volumes = Vec::new();
+        for name in self.root.list_text("volumes")? {
+            match self.volume(&name) {
+                Ok(volume) => volumes.push(volume),
+                Err(FindVolumeError::NotFound(_)) => {}
+                Err(error) => tracing::warn!(name, %error, "skipped a volume"),
+            }
+        }
+        Ok(volumes)
+    }
+
+    /// Opens the directory with a volume's files.
+    pub fn open_volume(&self, name: &str) -> Result<OwnedFd, FindVolumeError> {
+        let not_found = || FindVolumeError::NotFound(name.to_owned());
+        if !is_name(name) {
+            return Err(not_found());
+        }
+        let directory = self
+            .root
+            .open_directory(&format!("volumes/{name}/_data"))
+            .map_err(RecordError::from)?;
+        directory.ok_or_else(not_found)
+    }
+
+    /// Where a volume's files are, for people.
+    pub fn volume_path(&self, name: &str) -> std::path::PathBuf {
+        self.root.path().join("volumes").join(name).join("_data")
+    }
+
+    /// Removes a volume and its files; false if there was none. The caller knows that no
+    /// container uses it.
+    pub fn remove_volume(&self, name: &str) -> Result<bool, FileError> {
+        let root = &self.root;
+        if !is_name(name) {
+            return Ok(false);
+        }
+        let Some(trash) = root.discard(&format!("volumes/{name}"))? else { return Ok(false) };
+        root.sync_directory("volumes")?;
+        tree::remove(root.as_fd(), &trash).map_err(|error| root.error("remove", &trash, error))?;
+        Ok(true)
+    }
+}

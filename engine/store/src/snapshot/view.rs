@@ -1,0 +1,95 @@
+//! Read-only views.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use hull_oci::Digest;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+use super::Snapshots;
+use crate::error::ErrorKind;
+use crate::layers::{KernelError, MountError};
+
+/// Why there is no view.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// A layer cannot be mounted.
+    #[error(transparent)]
+    Layer(#[from] MountError),
+    /// The kernel refused the overlay.
+    #[error("cannot mount a read-only view of {layers} layers")]
+    Overlay {
+        /// How many layers.
+        layers: usize,
+        /// What the kernel said.
+        source: KernelError,
+    },
+}
+
+impl ViewError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Layer(error) => error.kind(),
+            Self::Overlay { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+impl Snapshots<'_> {
+    /// A detached read-only mount of a chain of layers (bottom first), with a container's `rw`
+    /// on top if it is given. Owners are those on disk; devices and set-uid bits have no effect.
+    pub fn view(
+        self,
+        diff_ids: &[Digest],
+        upper: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd, ViewError> {
+        let layers = self.layers(diff_ids)?;
+        let chain: Vec<_> = upper.into_iter().chain(layers.iter().map(AsFd::as_fd)).collect();
+        read_only_overlay(&chain)
+            .map_err(|source| ViewError::Overlay { layers: diff_ids.len(), source })
+    }
+}
+
+/// Lays directories over each other, the top first.
+pub(crate) fn read_only_overlay(chain: &[BorrowedFd<'_>]) -> Result<OwnedFd, KernelError> {
+    // An overlay that is never written to wants two directories, and whiteouts show in the lowest
+    // unless something is below it.
+    let empty = empty_directory()?;
+    if chain.is_empty() {
+        return Ok(empty);
+    }
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|error| KernelError::new("fsopen overlay", error))?;
+    let fail = |call| {
+        let context = &context;
+        move |errno| KernelError::in_context(call, errno, context)
+    };
+    rustix::mount::fsconfig_set_string(&context, "source", "hull")
+        .map_err(fail("fsconfig source"))?;
+    for lower in chain.iter().copied().chain([empty.as_fd()]) {
+        let path = format!("/proc/self/fd/{}", lower.as_raw_fd());
+        rustix::mount::fsconfig_set_string(&context, "lowerdir+", path)
+            .map_err(fail("fsconfig lowerdir+"))?;
+    }
+    // The upper directory of a running container may be among them.
+    rustix::mount::fsconfig_set_string(&context, "index", "off").map_err(fail("fsconfig index"))?;
+    rustix::mount::fsconfig_set_flag(&context, "ro").map_err(fail("fsconfig ro"))?;
+    rustix::mount::fsconfig_create(&context).map_err(fail("fsconfig create"))?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, inert())
+        .map_err(fail("fsmount overlay"))
+}
+
+fn empty_directory() -> Result<OwnedFd, KernelError> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|error| KernelError::new("fsopen tmpfs", error))?;
+    rustix::mount::fsconfig_set_string(&context, "mode", "0755")
+        .and_then(|()| rustix::mount::fsconfig_create(&context))
+        .and_then(|()| rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, inert()))
+        .map_err(|errno| KernelError::in_context("mounting tmpfs", errno, &context))
+}
+
+fn inert() -> MountAttrFlags {
+    MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+}
