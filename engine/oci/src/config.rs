@@ -175,6 +175,11 @@ impl ImageConfig {
         Ok(config)
     }
 
+    /// The document, as it is to be hashed and stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an image config has text keys")
+    }
+
     /// What the image runs on, with the architecture's other names folded.
     pub fn platform(&self) -> Platform {
         Platform {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Descriptor;
 use crate::lenient::null_default;
-use crate::media_type::{is_index, is_manifest};
+use crate::media_type::{OCI_MANIFEST, is_index, is_manifest};
 use crate::parse::{MAX_MANIFEST_BYTES, ParseDocumentError, invalid, json};
 
 /// One image for one platform: its config and its layers, lowest first.
@@ -113,6 +113,24 @@ impl Claim {
 }
 
 impl Manifest {
+    /// An OCI image manifest of these layers, lowest first.
+    pub fn of(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: Some(OCI_MANIFEST.to_owned()),
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// The document, as it is to be hashed and stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a manifest has text keys")
+    }
+
     /// Reads a manifest of at most [`MAX_MANIFEST_BYTES`].
     ///
     /// # Errors
@@ -168,7 +186,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
+    use crate::media_type::OCI_INDEX;
 
     fn descriptor() -> String {
         format!(r#"{{"mediaType":"a/b","digest":"{}","size":1}}"#, crate::Digest::sha256(b""))
