@@ -9,9 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// # Errors
 /// `InvalidInput` for a range past 8 EiB, otherwise the system's.
 pub fn start(file: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<()> {
-    let number = |value: u64| {
-        i64::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
-    };
+    let number =
+        |value: u64| i64::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let (offset, length) = (number(offset)?, number(length)?);
     // SAFETY: the call takes numbers only, and `file` is open while it lasts.
     let result = unsafe {

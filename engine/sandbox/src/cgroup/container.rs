@@ -1,0 +1,261 @@
+//! A container's cgroups: made, entered, opened again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, mkdir, open};
+use rustix::io::Errno;
+
+use super::devices;
+use super::limits;
+use super::topology::{Hierarchy, Topology, Version};
+use crate::error::{StartError, StartErrorKind, Step};
+use crate::spec::Resources;
+
+/// Everything of ours is beneath this cgroup.
+const PARENT: &str = "hull";
+
+/// The cgroups of one container, one in each hierarchy.
+///
+/// Only names: holding one keeps nothing open. Nothing is removed on drop.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    pub(super) topology: Topology,
+    pub(super) name: String,
+}
+
+/// What a process needs to enter a container's cgroups.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    /// Directory to be cloned into.
+    pub unified: Option<OwnedFd>,
+    /// `tasks` of each version 1 hierarchy, open for writing.
+    pub tasks: Vec<OwnedFd>,
+}
+
+impl Cgroup {
+    /// Names the cgroups of container `id`, whether they exist or not.
+    ///
+    /// # Errors
+    /// When the kernel's list of hierarchies cannot be read.
+    pub fn open(id: &str) -> io::Result<Self> {
+        Ok(Self { topology: Topology::discover()?, name: format!("{PARENT}/{id}") })
+    }
+
+    pub(crate) fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Makes the directory in the version 2 hierarchy, if there is one, and opens it.
+    pub(crate) fn create_unified(&self) -> Result<Option<OwnedFd>, StartError> {
+        let Some(unified) = self.topology.unified() else { return Ok(None) };
+        self.make(unified)?;
+        self.open_unified().map(Some)
+    }
+
+    /// Makes the directories in the version 1 hierarchies and opens their `tasks`.
+    pub(crate) fn create_v1(&self) -> Result<Vec<OwnedFd>, StartError> {
+        self.v1()
+            .map(|hierarchy| {
+                self.make(hierarchy)?;
+                self.open_tasks(hierarchy)
+            })
+            .collect()
+    }
+
+    /// Opens what an exec needs to join.
+    pub(crate) fn entrance(&self) -> Result<Entrance, StartError> {
+        let unified = match self.topology.unified() {
+            Some(_) => Some(self.open_unified()?),
+            None => None,
+        };
+        let tasks =
+            self.v1().map(|hierarchy| self.open_tasks(hierarchy)).collect::<Result<_, _>>()?;
+        Ok(Entrance { unified, tasks })
+    }
+
+    /// Sets the limits and, unless the container is privileged, the device rules.
+    pub(crate) fn configure(
+        &self,
+        resources: &Resources,
+        restrict_devices: bool,
+    ) -> Result<(), StartError> {
+        for write in limits::writes(&self.topology, resources)? {
+            self.write_limit(&write)?;
+        }
+        if restrict_devices {
+            self.restrict_devices()?;
+        }
+        Ok(())
+    }
+
+    fn write_limit(&self, write: &limits::Write) -> Result<(), StartError> {
+        let Some(owner) = self.topology.owner(write.controller) else { return Ok(()) };
+        let path = owner.directory(&self.name).join(write.file);
+        match put(&path, &write.value) {
+            // Without swap accounting there is no such file, and no swap to limit.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && write.file.contains("sw") => {
+                Ok(())
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                Err(StartError::invalid(format!(
+                    "the kernel refuses {:?} as {} ({})",
+                    write.value, write.file, write.controller
+                )))
+            }
+            other => other.step_with(|| format!("write {:?} to {}", write.value, path.display())),
+        }
+    }
+
+    fn restrict_devices(&self) -> Result<(), StartError> {
+        let Some(owner) = self.topology.owner("devices") else { return Ok(()) };
+        if owner.version == Version::V2 {
+            return Ok(());
+        }
+        let directory = owner.directory(&self.name);
+        let what = || format!("set the device rules of {}", directory.display());
+        put(&directory.join("devices.deny"), "a").step_with(what)?;
+        let mut allow =
+            OpenOptions::new().write(true).open(directory.join("devices.allow")).step_with(what)?;
+        devices::V1_ALLOWED
+            .iter()
+            .try_for_each(|rule| allow.write_all(rule.as_bytes()))
+            .step_with(what)
+    }
+
+    pub(super) fn v1(&self) -> impl Iterator<Item = &Hierarchy> {
+        self.topology.hierarchies.iter().filter(|hierarchy| hierarchy.version == Version::V1)
+    }
+
+    fn make(&self, hierarchy: &Hierarchy) -> Result<(), StartError> {
+        let directory = hierarchy.directory(&self.name);
+        let made = match mkdir(&directory, Mode::from_raw_mode(0o755)) {
+            Err(Errno::NOENT) => {
+                make_parent(hierarchy)?;
+                mkdir(&directory, Mode::from_raw_mode(0o755))
+            }
+            other => other,
+        };
+        match made {
+            Err(Errno::EXIST) => Err(StartError::new(
+                StartErrorKind::Unavailable,
+                format!("cgroup {} exists already", directory.display()),
+            )),
+            other => other.step_with(|| format!("make cgroup {}", directory.display())),
+        }
+    }
+
+    fn open_unified(&self) -> Result<OwnedFd, StartError> {
+        let directory = self
+            .topology
+            .unified()
+            .map(|unified| unified.directory(&self.name))
+            .unwrap_or_default();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open(&directory, flags, Mode::empty())
+            .step_with(|| format!("open cgroup {}", directory.display()))
+    }
+
+    fn open_tasks(&self, hierarchy: &Hierarchy) -> Result<OwnedFd, StartError> {
+        let path = hierarchy.directory(&self.name).join("tasks");
+        open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .step_with(|| format!("open {}", path.display()))
+    }
+}
+
+/// Puts this process, which has one thread, where each of `tasks` is.
+pub(crate) fn enter(tasks: Vec<OwnedFd>) -> Result<(), StartError> {
+    for file in tasks {
+        File::from(file).write_all(b"0").step("enter the container's cgroups")?;
+    }
+    Ok(())
+}
+
+/// Moves this process, which must have one thread, to the cgroup `hull/shim` in every version 1
+/// hierarchy whose root it is not in: out of reach of whoever kills its caller's cgroup.
+///
+/// # Errors
+/// The first failure; the process may have moved in some hierarchies.
+pub fn leave() -> io::Result<()> {
+    let topology = Topology::discover()?;
+    for hierarchy in topology.hierarchies.iter().filter(|hierarchy| hierarchy.own != "/") {
+        let directory = hierarchy.directory(PARENT).join("shim");
+        match mkdir(&directory, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(Errno::NOENT) => {
+                make_parent(hierarchy).map_err(io::Error::other)?;
+                match mkdir(&directory, Mode::from_raw_mode(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let file = match hierarchy.version {
+            Version::V1 => "tasks",
+            Version::V2 => "cgroup.procs",
+        };
+        put(&directory.join(file), "0")?;
+    }
+    Ok(())
+}
+
+/// Makes `hull` in a hierarchy. It appears complete: a cpuset without CPUs takes no process.
+fn make_parent(hierarchy: &Hierarchy) -> Result<(), StartError> {
+    let parent = hierarchy.directory(PARENT);
+    let what = || format!("make cgroup {}", parent.display());
+    let is_cpuset = hierarchy.controllers.iter().any(|controller| controller == "cpuset");
+    if !is_cpuset {
+        match mkdir(&parent, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error).step_with(what),
+        }
+        if hierarchy.version == Version::V2 {
+            delegate(&hierarchy.mount, &parent).step_with(what)?;
+        }
+        return Ok(());
+    }
+    let draft = hierarchy.directory(&format!("{PARENT}.{}", rustix::process::getpid()));
+    mkdir(&draft, Mode::from_raw_mode(0o755)).step_with(what)?;
+    let published =
+        fill_cpuset(&hierarchy.mount, &draft).and_then(|()| std::fs::rename(&draft, &parent));
+    match published {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let _ = std::fs::remove_dir(&draft);
+            if parent.exists() { Ok(()) } else { Err(error).step_with(what) }
+        }
+    }
+}
+
+/// Gives a version 1 cpuset what its parent has, and tells it to do so for its children.
+fn fill_cpuset(parent: &Path, directory: &Path) -> io::Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let value = std::fs::read_to_string(parent.join(file))?;
+        put(&directory.join(file), value.trim_end())?;
+    }
+    put(&directory.join("cgroup.clone_children"), "1")
+}
+
+/// Passes the controllers that version 2 owns here on to `hull` and to what is in it.
+fn delegate(root: &Path, parent: &Path) -> io::Result<()> {
+    let available = std::fs::read_to_string(root.join("cgroup.controllers"))?;
+    let wanted: Vec<String> = available
+        .split_ascii_whitespace()
+        .filter(|controller| ["cpu", "cpuset", "io", "memory", "pids"].contains(controller))
+        .map(|controller| format!("+{controller}"))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let wanted = wanted.join(" ");
+    put(&root.join("cgroup.subtree_control"), &wanted)?;
+    put(&parent.join("cgroup.subtree_control"), &wanted)
+}
+
+/// Writes to a file that is there; never makes one.
+pub(super) fn put(path: &PathBuf, value: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+}

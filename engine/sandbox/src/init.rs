@@ -1,0 +1,60 @@
+//! `--init`: a process 1 that reaps orphans and passes signals on.
+//!
+//! Not another program: the child that was about to execute the container's program copies
+//! itself, the copy executes, and the original stays as process 1, with the container's own
+//! user, capabilities and filter.
+
+use hull_sys::clone::{Cloned, Namespaces, SingleThreaded, clone_process, exit_now};
+use hull_sys::{descriptor, signal};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+
+use crate::error::{StartError, Step};
+
+/// Returns in the copy, which is to execute; the original never returns.
+pub(crate) fn split(proof: &SingleThreaded) -> Result<(), StartError> {
+    signal::block_all().step("block signals")?;
+    match clone_process(proof, Namespaces::NONE, None)
+        .step("start the program under the init process")?
+    {
+        Cloned::Child => signal::reset(std::iter::empty()).step("reset signals"),
+        Cloned::Parent(child) => exit_now(look_after(child.pid)),
+    }
+}
+
+/// Serves until the program ends; returns what the container's exit code is to be.
+fn look_after(program: Pid) -> i32 {
+    // Its name is what `ps` shows. A failure of any of these three changes nothing that matters.
+    let _ = rustix::thread::set_name(c"hull-init");
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    // Also the standard streams: whoever reads them waits for the last holder to let go.
+    let _ = descriptor::close_inherited(0);
+    loop {
+        match signal::wait(None) {
+            Ok(Some(number)) if Some(number) == Some(Signal::CHILD.as_raw()) => {
+                if let Some(code) = reap(program) {
+                    return code;
+                }
+            }
+            Ok(Some(number)) => {
+                if let Some(signal) = Signal::from_named_raw(number) {
+                    let _ = kill_process(program, signal);
+                }
+            }
+            Ok(None) => {}
+            Err(_) => return 125,
+        }
+    }
+}
+
+/// Takes every exited child; the program's exit code when it is among them.
+fn reap(program: Pid) -> Option<i32> {
+    let mut code = None;
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid == program {
+            code = status
+                .exit_status()
+                .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+        }
+    }
+    code
+}

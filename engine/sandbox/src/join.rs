@@ -1,0 +1,177 @@
+//! A further process in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use hull_sys::clone::{Child, Cloned, Namespaces, SingleThreaded, clone_process, exit_now};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::Pid;
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
+
+use crate::cgroup;
+use crate::channel::{self, ChildEnd, Outcome, ParentEnd};
+use crate::error::{StartError, Step};
+use crate::process::{Prepared, Surroundings, become_program};
+use crate::spec::Process;
+use crate::start::{Running, end};
+use crate::{Stdio, limits, terminal};
+
+/// A process that was started in a running container.
+#[derive(Debug)]
+pub struct ExecProcess {
+    /// As this process's pid namespace numbers it. The caller is its parent.
+    pub pid: Pid,
+    /// Refers to it.
+    pub pidfd: OwnedFd,
+    /// Master of its terminal, where it has one.
+    pub console: Option<OwnedFd>,
+}
+
+impl Running {
+    /// Starts a further process in the container, in all of its namespaces and cgroups, under its
+    /// seccomp filter.
+    ///
+    /// The caller must have one thread, as for [`crate::start`].
+    ///
+    /// # Errors
+    /// See [`StartError`]; no process is left then.
+    pub fn exec(&self, process: &Process, stdio: Stdio) -> Result<ExecProcess, StartError> {
+        let prepared = Prepared::new(process)?;
+        self.give_pipes(&stdio);
+        let entrance = self.cgroup.entrance()?;
+        let (parent_end, child_end) = channel::pair()?;
+        let proof = SingleThreaded::prove().step("start a process")?;
+        // The container must not look into the copy of our memory once it can see the process.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .step("hide our memory")?;
+        let cloned = self.in_pid_namespace(|| {
+            clone_process(&proof, Namespaces::NONE, entrance.unified.as_ref().map(AsFd::as_fd))
+                .step("clone a process into the container")
+        })?;
+        match cloned {
+            Cloned::Child => {
+                drop(parent_end);
+                self.run_child(prepared, stdio, entrance.tasks, proof, &child_end)
+            }
+            Cloned::Parent(child) => {
+                drop(child_end);
+                drop(stdio);
+                match attend(process, &child, &parent_end) {
+                    Ok(console) => Ok(ExecProcess { pid: child.pid, pidfd: child.pidfd, console }),
+                    Err(error) => {
+                        drop(parent_end);
+                        end(&child);
+                        Err(error)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs `make` so that processes it clones are born in the container's pid namespace: no
+    /// process in between is needed, and the caller is their parent.
+    fn in_pid_namespace<T>(
+        &self,
+        make: impl FnOnce() -> Result<T, StartError>,
+    ) -> Result<T, StartError> {
+        let own = open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .step("open our pid namespace")?;
+        move_into_thread_name_spaces(self.pidfd.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+            .step("enter the container's pid namespace")?;
+        let made = make();
+        let back = move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID));
+        let made = made?;
+        back.step("return to our pid namespace")?;
+        Ok(made)
+    }
+
+    fn run_child(
+        &self,
+        prepared: Prepared<'_>,
+        stdio: Stdio,
+        tasks: Vec<OwnedFd>,
+        proof: SingleThreaded,
+        channel: &ChildEnd,
+    ) -> ! {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let error = match self.join(tasks, channel) {
+                Ok(None) => return,
+                Ok(Some(root)) => self.become_exec(prepared, stdio, proof, channel, &root),
+                Err(error) => error,
+            };
+            channel.failed(&error);
+        }));
+        drop(ended);
+        exit_now(125)
+    }
+
+    /// Enters the container's cgroups and namespaces; returns its root, or `None` when the
+    /// supervisor is gone.
+    fn join(&self, tasks: Vec<OwnedFd>, channel: &ChildEnd) -> Result<Option<OwnedFd>, StartError> {
+        if channel.wait_for_go()?.is_none() {
+            return Ok(None);
+        }
+        cgroup::enter(tasks)?;
+        let mut namespaces = ThreadNameSpaceType::MOUNT
+            | ThreadNameSpaceType::CONTROL_GROUP
+            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+            | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+            | ThreadNameSpaceType::NETWORK;
+        namespaces.set(ThreadNameSpaceType::USER, self.private_userns);
+        move_into_thread_name_spaces(self.pidfd.as_fd(), namespaces)
+            .step("enter the container's namespaces")?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open("/", flags, Mode::empty()).step("open the container's root").map(Some)
+    }
+
+    fn become_exec(
+        &self,
+        prepared: Prepared<'_>,
+        stdio: Stdio,
+        proof: SingleThreaded,
+        channel: &ChildEnd,
+        root: &OwnedFd,
+    ) -> StartError {
+        let terminal = match prepared.wants_terminal() {
+            true => match open_terminal(root, prepared.terminal_size()) {
+                Ok(terminal) => Some(terminal),
+                Err(error) => return error,
+            },
+            false => None,
+        };
+        let filter = self.filter.as_deref();
+        let root = root.as_fd();
+        become_program(
+            prepared,
+            Surroundings { root, stdio, terminal, filter, proof, channel, init: false },
+        )
+    }
+
+    fn give_pipes(&self, stdio: &Stdio) {
+        crate::start::give_pipes(stdio, self.ids.as_ref());
+    }
+}
+
+fn open_terminal(
+    root: &OwnedFd,
+    size: Option<(u16, u16)>,
+) -> Result<terminal::Terminal, StartError> {
+    let dev = crate::path::resolve(root.as_fd(), "/dev", OFlags::PATH | OFlags::DIRECTORY)
+        .step("open /dev in the container")?;
+    terminal::open(dev.as_fd(), size)
+}
+
+fn attend(
+    process: &Process,
+    child: &Child,
+    channel: &ParentEnd,
+) -> Result<Option<OwnedFd>, StartError> {
+    limits::set(child.pid, &process.rlimits, 0)?;
+    channel.go(&[])?;
+    match channel.outcome()? {
+        Outcome::Executing { console } => Ok(console),
+        Outcome::Failed(error) => Err(error),
+        Outcome::Silent => Err(StartError::internal("the process died while it was set up")),
+    }
+}

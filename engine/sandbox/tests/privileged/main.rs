@@ -1,0 +1,71 @@
+//! Containers, started for real. Needs root.
+//!
+//! Every test runs in a process of its own, for `start` wants a caller of one thread. This program
+//! is also what runs inside: under the name `probe` it tells what it sees.
+
+mod container;
+mod exec;
+mod isolation;
+mod probe;
+
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+type Test = (&'static str, fn());
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments[0].ends_with("probe") {
+        return probe::run(&arguments[1..]);
+    }
+    let tests: Vec<Test> = [isolation::TESTS, exec::TESTS].concat();
+    if let Ok(name) = std::env::var("HULL_SANDBOX_TEST") {
+        let (_, test) = tests.iter().find(|(known, _)| *known == name).expect("a known test");
+        test();
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<&String> =
+        arguments[1..].iter().filter(|word| !word.starts_with('-')).collect();
+    let wanted =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter));
+    let tests: Vec<Test> = tests.into_iter().filter(|(name, _)| wanted(name)).collect();
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: {} tests need root", tests.len());
+        return ExitCode::SUCCESS;
+    }
+    run_all(&tests)
+}
+
+/// Runs the tests side by side, each in a process.
+fn run_all(tests: &[Test]) -> ExitCode {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((name, _)) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !run_one(name) {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner();
+    println!("\ntest result: {} passed; {failed} failed", tests.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_one(name: &str) -> bool {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).env("HULL_SANDBOX_TEST", name).output().unwrap();
+    if output.status.success() {
+        println!("test {name} ... ok");
+        return true;
+    }
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("test {name} ... FAILED ({})\n{out}{err}", output.status);
+    false
+}

@@ -1,0 +1,112 @@
+//! The program that runs inside. Its first word says what to do or to tell.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+pub fn run(words: &[String]) -> ExitCode {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match *words {
+        ["true"] => {}
+        ["exit", code] => return ExitCode::from(code.parse::<u8>().unwrap()),
+        ["cat", ref paths @ ..] => {
+            for path in paths {
+                match std::fs::read_to_string(path) {
+                    Ok(text) => print!("{text}"),
+                    Err(error) => println!("{path}: {error}"),
+                }
+            }
+        }
+        ["write", path, text] => report(std::fs::write(path, text)),
+        ["mknod", path] => report(rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path,
+            rustix::fs::FileType::CharacterDevice,
+            rustix::fs::Mode::RUSR,
+            rustix::fs::makedev(1, 3),
+        )),
+        ["ls", path] => list(Path::new(path)),
+        ["stat", ref paths @ ..] => paths.iter().for_each(|path| stat(path)),
+        ["fds"] => descriptors(),
+        ["tty"] => terminal(),
+        ["pid"] => println!("{}", std::process::id()),
+        ["env"] => std::env::vars().for_each(|(name, value)| println!("{name}={value}")),
+        ["cwd"] => println!("{}", std::env::current_dir().unwrap().display()),
+        ["hostname"] => println!("{}", rustix::system::uname().nodename().to_str().unwrap()),
+        ["sleep"] => std::thread::sleep(std::time::Duration::from_secs(60)),
+        ["orphan"] => orphan(),
+        ["raise", signal] => {
+            let signal = rustix::process::Signal::from_named_raw(signal.parse().unwrap()).unwrap();
+            rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
+        }
+        _ => {
+            eprintln!("unknown words {words:?}");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn report<E: std::fmt::Display>(result: Result<(), E>) {
+    match result {
+        Ok(()) => println!("done"),
+        Err(error) => println!("{error}"),
+    }
+}
+
+fn list(path: &Path) {
+    match std::fs::read_dir(path) {
+        Ok(entries) => {
+            let mut names: Vec<_> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            println!("{}", names.join(" "));
+        }
+        Err(error) => println!("{error}"),
+    }
+}
+
+fn stat(path: &str) {
+    use std::os::unix::fs::MetadataExt;
+    match std::fs::metadata(path) {
+        Ok(status) => println!(
+            "{path} {:o} {}:{} device {}:{} size {}",
+            status.mode(),
+            status.uid(),
+            status.gid(),
+            rustix::fs::major(status.rdev()),
+            rustix::fs::minor(status.rdev()),
+            status.len()
+        ),
+        Err(error) => println!("{path} {error}"),
+    }
+}
+
+fn descriptors() {
+    for number in 0..1024 {
+        if let Ok(target) = std::fs::read_link(format!("/proc/self/fd/{number}")) {
+            println!("{number} {}", target.display());
+        }
+    }
+}
+
+fn terminal() {
+    let stdin = std::io::stdin();
+    let size = rustix::termios::tcgetwinsize(&stdin).unwrap();
+    let name = rustix::termios::ttyname(&stdin, Vec::new()).unwrap();
+    let controlling = std::fs::File::open("/dev/tty").is_ok();
+    println!(
+        "{} {}x{} controlling {controlling}",
+        name.to_str().unwrap(),
+        size.ws_col,
+        size.ws_row
+    );
+    stat("/dev/console");
+}
+
+/// Leaves a grandchild to whoever reaps, and waits until it is gone from /proc.
+fn orphan() {
+    use std::process::Command;
+    let exe = "/probe";
+    let output = Command::new(exe).arg("spawn-and-leave").output().unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+}
