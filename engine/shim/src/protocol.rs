@@ -10,6 +10,7 @@
 //! does not know with [`FailureKind::Invalid`].
 
 use hull_sandbox::spec::{Process, Spec};
+use hull_sandbox::{StartError, StartErrorKind};
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol.
@@ -257,5 +258,19 @@ impl Failure {
             FailureKind::NotExecutable => 126,
             _ => 125,
         }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let kind = match error.kind {
+            StartErrorKind::NotFound => FailureKind::NotFound,
+            StartErrorKind::NotExecutable => FailureKind::NotExecutable,
+            StartErrorKind::Invalid => FailureKind::Invalid,
+            StartErrorKind::Unavailable => FailureKind::Unavailable,
+            StartErrorKind::Denied => FailureKind::Denied,
+            StartErrorKind::Internal => FailureKind::Internal,
+        };
+        Self { kind, message: error.message, hint: error.hint }
     }
 }

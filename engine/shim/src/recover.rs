@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use hull_sandbox::Cgroup;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -87,34 +88,63 @@ pub fn recover(data_root: &Path, exec_root: &Path, id: &str) -> Result<Recovered
         return Ok(Recovered::Unchanged(state));
     };
     let state = ContainerState::read(container.as_fd()).map_err(state_failed)?;
-    release_sandbox(id).map_err(failed("remove its cgroup"))?;
     let Some(state) = state.filter(|state| state.status == Status::Running) else {
+        release_sandbox(id).map_err(failed("remove its cgroup"))?;
         unlock(run.as_fd()).map_err(failed("release its run directory"))?;
         return Ok(Recovered::Unchanged(
             ContainerState::read(container.as_fd()).map_err(state_failed)?,
         ));
     };
-    let state = state.exited_with_its_shim();
-    if let Some(auto_remove) = &state.auto_remove {
-        let data_root = open_path(data_root).map_err(failed("open the data root"))?;
-        let discarded = removal::discard(data_root.as_fd(), id, auto_remove)
-            .map_err(failed("move it to the trash"))?;
-        unlock(run.as_fd()).map_err(failed("release its run directory"))?;
-        remove_empty(&run_path).map_err(failed("remove its run directory"))?;
-        removal::delete(data_root.as_fd(), discarded).map_err(failed("delete its files"))?;
-        return Ok(Recovered::Removed);
-    }
-    state.write(container.as_fd()).map_err(state_failed)?;
-    unlock(run.as_fd()).map_err(failed("release its run directory"))?;
-    Ok(Recovered::Lost(state))
+    let data_root = open_path(data_root).map_err(failed("open the data root"))?;
+    let lost =
+        Lost { id, container: container.as_fd(), run: run.as_fd(), data_root: data_root.as_fd() };
+    let reason = lost_because(&state);
+    lost.release(state, reason)
 }
 
-impl ContainerState {
-    fn exited_with_its_shim(self) -> Self {
-        let error =
-            if self.boot_id == boot_id() { "supervisor lost" } else { "the host restarted" };
-        self.exited(&Exit { code: 137, oom_killed: false, error: error.into() })
+/// A container without a supervisor. Whoever has this holds `shim.lock`.
+#[derive(Debug)]
+pub struct Lost<'a> {
+    /// The container.
+    pub id: &'a str,
+    /// Its directory in the data root.
+    pub container: BorrowedFd<'a>,
+    /// Its run directory.
+    pub run: BorrowedFd<'a>,
+    /// The data root.
+    pub data_root: BorrowedFd<'a>,
+}
+
+impl Lost<'_> {
+    /// Kills what is left of it, records `error` as the reason, removes it if it was to remove
+    /// itself, and releases its run directory.
+    ///
+    /// # Errors
+    /// See [`RecoverError`].
+    pub fn release(&self, state: ContainerState, error: &str) -> Result<Recovered, RecoverError> {
+        let failed = |step| {
+            move |source: io::Error| RecoverError::Step { id: self.id.to_owned(), step, source }
+        };
+        let unlock = || unlock(self.run).map_err(failed("release its run directory"));
+        release_sandbox(self.id).map_err(failed("remove its cgroup"))?;
+        let state = state.exited(&Exit { code: 137, oom_killed: false, error: error.to_owned() });
+        let Some(auto_remove) = &state.auto_remove else {
+            let written = state.write(self.container);
+            written.map_err(|source| RecoverError::State { id: self.id.to_owned(), source })?;
+            unlock()?;
+            return Ok(Recovered::Lost(state));
+        };
+        let discarded = removal::discard(self.data_root, self.id, auto_remove)
+            .map_err(failed("move it to the trash"))?;
+        unlock()?;
+        remove_run_directory(self.run, self.id).map_err(failed("remove its run directory"))?;
+        removal::delete(self.data_root, discarded).map_err(failed("delete its files"))?;
+        Ok(Recovered::Removed)
     }
+}
+
+fn lost_because(state: &ContainerState) -> &'static str {
+    if state.boot_id == boot_id() { "supervisor lost" } else { "the host restarted" }
 }
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {
@@ -155,14 +185,19 @@ pub fn unlock(run: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn remove_empty(directory: &Path) -> io::Result<()> {
-    match std::fs::remove_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Removes the empty run directory `run` of container `id`.
+///
+/// # Errors
+/// Of removing it; that it is gone is none.
+pub fn remove_run_directory(run: BorrowedFd<'_>, id: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(run, format!("../{id}"), AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Kills what is left in the container's cgroup and removes it.
-fn release_sandbox(_id: &str) -> io::Result<()> {
-    Ok(())
+fn release_sandbox(id: &str) -> io::Result<()> {
+    let cgroup = Cgroup::open(id)?;
+    cgroup.kill().and_then(|()| cgroup.remove()).map_err(io::Error::other)
 }

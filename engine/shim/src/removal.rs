@@ -5,7 +5,7 @@
 //! collection empties. Every step may be done twice.
 
 use std::ffi::{CStr, CString};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -78,22 +78,30 @@ fn move_to_trash(
     Ok(())
 }
 
-/// Removes the name, unless the container was renamed and somebody else took it.
+/// Removes the container's name: `names/<name>` is a symlink to its id. If it was renamed while it
+/// ran, the name is searched: the one it started with may be somebody else's now.
 fn release_name(data_root: BorrowedFd<'_>, id: &str, name: &str) -> io::Result<()> {
     check_name(name)?;
-    let path = format!("names/{name}");
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = match rustix::fs::openat(data_root, &path, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(()),
+    if !unlink_name(data_root, name.as_bytes(), id)? {
+        for entry in Dir::read_from(open_directory(data_root, c"names")?)? {
+            unlink_name(data_root, entry?.file_name().to_bytes(), id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the name was this container's.
+fn unlink_name(data_root: BorrowedFd<'_>, name: &[u8], id: &str) -> io::Result<bool> {
+    let path = [b"names/", name].concat();
+    let owner = match rustix::fs::readlinkat(data_root, &path, Vec::new()) {
+        Err(Errno::NOENT | Errno::INVAL) => return Ok(false),
         other => other?,
     };
-    let mut owner = [0; 128];
-    let length = std::fs::File::from(file).read(&mut owner)?;
-    if owner[..length].trim_ascii_end() != id.as_bytes() {
-        return Ok(());
+    if owner.as_bytes() != id.as_bytes() {
+        return Ok(false);
     }
     match rustix::fs::unlinkat(data_root, path, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(error) => Err(error.into()),
     }
 }
@@ -195,10 +203,10 @@ mod tests {
         symlink("../../../outside", path.join("containers/c1/rw/link")).unwrap();
         fs::create_dir_all(path.join("volumes/v1/_data")).unwrap();
         fs::create_dir_all(path.join("volumes/v2/_data")).unwrap();
-        fs::write(path.join("names/web"), "c1").unwrap();
+        symlink("c1", path.join("names/web")).unwrap();
         let removal = Removal { name: "web".into(), volumes: vec!["v1".into()] };
         remove(path, "c1", &removal);
-        assert!(!path.join("names/web").exists());
+        assert!(fs::symlink_metadata(path.join("names/web")).is_err());
         assert!(!path.join("volumes/v1").exists());
         assert!(path.join("volumes/v2").exists());
         assert_eq!(fs::read(path.join("outside")).unwrap(), b"kept");
@@ -206,13 +214,25 @@ mod tests {
     }
 
     #[test]
+    fn a_renamed_container_gives_its_new_name_back() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(root(directory.path()));
+        symlink("other", directory.path().join("names/old")).unwrap();
+        symlink("c1", directory.path().join("names/new")).unwrap();
+        remove(directory.path(), "c1", &Removal { name: "old".into(), volumes: vec![] });
+        let left = fs::read_dir(directory.path().join("names")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["old"]);
+    }
+
+    #[test]
     fn a_name_that_somebody_else_took_stays() {
         let directory = tempfile::tempdir().unwrap();
         drop(root(directory.path()));
-        fs::write(directory.path().join("names/web"), "other\n").unwrap();
+        symlink("other", directory.path().join("names/web")).unwrap();
         let removal = Removal { name: "web".into(), volumes: vec![] };
         remove(directory.path(), "c1", &removal);
-        assert!(directory.path().join("names/web").exists());
+        assert!(fs::symlink_metadata(directory.path().join("names/web")).is_ok());
     }
 
     #[test]

@@ -1,0 +1,211 @@
+//! A shim's life, from its start to its end.
+//!
+//! ```text
+//! detach ─ receive ─ lock ─ sandbox ─ state: running ─ answer ─ supervise ─ exit
+//!                      └─ failed: state or --rm ─ answer
+//! exit: output to its end ─ state: exited, or --rm ─ tell waiters ─ cgroup ─ let go of the lock
+//!       ─ clients take the rest ─ files deleted ─ (with the process) the overlay closed
+//! ```
+//!
+//! What may take long comes after the lock is free: by then the container can be started again.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::PanicHookInfo;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hull_sandbox::Running;
+use hull_shim::protocol::{Exit, Failure, FailureKind, Reply};
+use hull_shim::recover::{remove_run_directory, unlock};
+use hull_shim::removal::{self, Discarded};
+use hull_shim::state::ContainerState;
+use rustix::process::Signal;
+
+use crate::interest::Interest;
+use crate::start::{Container, Live, Start, internal, number};
+use crate::streams::Streams;
+use crate::supervisor::Supervisor;
+use crate::waiters::reply;
+
+/// How long clients have for the last output before files are deleted.
+const BEFORE_DELETING: Duration = Duration::from_millis(500);
+
+/// Lives.
+///
+/// # Errors
+/// Why the container was not started; the engine has been told.
+pub(crate) fn live() -> Result<(), Failure> {
+    let socket = rustix::stdio::stdin();
+    let told = |failure: Failure| {
+        reply(socket, &Reply::Failed(failure.clone()));
+        failure
+    };
+    let starter = detach().map_err(told)?;
+    let start = Start::receive(socket).map_err(told)?;
+    let lock = start.lock().map_err(told)?;
+    let container = start.container.clone();
+    match start.run().and_then(|live| record_start(&container, live)) {
+        Ok((live, state)) => {
+            reply(socket, &Reply::Started { pid: number(live.running.pid) });
+            // Not earlier: with version 2 the kernel may take ten milliseconds to move a process.
+            // Where it fails we stay, and live as long as our caller's cgroup does.
+            let _stayed = hull_sandbox::cgroup::leave();
+            record_panics(container.clone(), state.clone());
+            supervise(&container, state, live, starter, lock);
+            Ok(())
+        }
+        Err(failure) => {
+            let discarded = give_up(&container, &failure);
+            drop(lock);
+            let failure = told(failure);
+            delete(&container, discarded);
+            Err(failure)
+        }
+    }
+}
+
+/// Keeps nothing of what started us but the socket, which is returned for those who wait.
+fn detach() -> Result<OwnedFd, Failure> {
+    let detach = || {
+        hull_sys::descriptor::close_inherited(3)?;
+        // Run from a descriptor, the kernel names us after its number.
+        rustix::thread::set_name(c"hull-shim")?;
+        // Already a leader: as good.
+        let _leader = rustix::process::setsid();
+        // A host that shuts down sends these to everybody; the container is stopped by its engine.
+        let ignored = [Signal::HUP, Signal::INT, Signal::TERM].map(Signal::as_raw);
+        hull_sys::signal::ignore(&ignored)?;
+        rustix::stdio::stdin().try_clone_to_owned()
+    };
+    detach().map_err(|error| internal("cannot detach from the caller", &error))
+}
+
+fn record_start(container: &Container, live: Live) -> Result<(Live, ContainerState), Failure> {
+    let state = ContainerState::running(number(live.running.pid), container.auto_remove.clone());
+    match state.write(container.directory.as_fd()) {
+        Ok(()) => Ok((live, state)),
+        Err(error) => {
+            let cgroup = &live.running.cgroup;
+            let removed = cgroup.kill().and_then(|()| cgroup.remove());
+            let message = match removed {
+                Ok(()) => format!("cannot record the start of container {}: {error}", container.id),
+                Err(also) => format!("{error}, and cannot kill container {}: {also}", container.id),
+            };
+            Err(Failure::new(FailureKind::Internal, message))
+        }
+    }
+}
+
+/// Records a start that failed, or removes the container if it was to remove itself.
+fn give_up(container: &Container, failure: &Failure) -> Discarded {
+    let directory = container.directory.as_fd();
+    let discarded = match &container.auto_remove {
+        Some(removal) => removal::discard(container.data_root.as_fd(), &container.id, removal),
+        None => {
+            let before = ContainerState::read(directory).unwrap_or_default();
+            let message = failure.message.clone();
+            let state = ContainerState::not_started(before, failure.exit_code(), message);
+            // The engine is told in any case; this is for who asks later.
+            let _unrecorded = state.write(directory);
+            Ok(Discarded::default())
+        }
+    };
+    release(container);
+    // What could not be moved is still a container, which can be removed by hand.
+    discarded.unwrap_or_default()
+}
+
+/// Lets a panic end as what it is, instead of as a lost shim.
+fn record_panics(container: Arc<Container>, state: ContainerState) {
+    let supervisor = std::process::id();
+    let hook = move |panic: &PanicHookInfo<'_>| {
+        // A child on its way to exec has this hook too.
+        if std::process::id() == supervisor {
+            let reason = format!("supervisor failed: {panic}").replace('\n', " ");
+            // If this fails too, it is a lost shim after all.
+            let _lost = container.lost().release(state.clone(), &reason);
+        }
+    };
+    std::panic::set_hook(Box::new(hook));
+}
+
+fn supervise(
+    container: &Container,
+    state: ContainerState,
+    live: Live,
+    starter: OwnedFd,
+    lock: OwnedFd,
+) {
+    let mut supervisor = Supervisor::new(live, starter);
+    let code = supervisor.run();
+    let (live, mut waiters, mut buffer) = supervisor.into_parts();
+    let Live { running, mut streams, listener } = live;
+    streams.finish(false, &mut buffer);
+    let mut exit = Exit { code, ..Exit::default() };
+    // Killed by somebody: perhaps by the kernel, for want of memory.
+    exit.oom_killed = code == 137 && running.cgroup.oom_kills() > 0;
+    let discarded = record_exit(container, state, &mut exit);
+    waiters.tell(&exit);
+    drop(listener);
+    if remove_cgroup(&running) {
+        release(container);
+    }
+    drop(lock);
+    let soon = Instant::now() + BEFORE_DELETING;
+    serve_rest(&mut streams, Some(soon), &mut buffer);
+    delete(container, discarded);
+    serve_rest(&mut streams, None, &mut buffer);
+}
+
+fn record_exit(container: &Container, state: ContainerState, exit: &mut Exit) -> Discarded {
+    let recorded = match &container.auto_remove {
+        Some(removal) => removal::discard(container.data_root.as_fd(), &container.id, removal)
+            .map_err(|error| format!("cannot remove container {}: {error}", container.id)),
+        None => state
+            .exited(exit)
+            .write(container.directory.as_fd())
+            .map(|()| Discarded::default())
+            .map_err(|error| {
+                format!("cannot record the exit of container {}: {error}", container.id)
+            }),
+    };
+    recorded.unwrap_or_else(|error| {
+        exit.error = error;
+        Discarded::default()
+    })
+}
+
+/// With its first process all others have died, but for those that entered by other ways.
+fn remove_cgroup(running: &Running) -> bool {
+    let cgroup = &running.cgroup;
+    let removed = cgroup.remove();
+    removed.or_else(|_| cgroup.kill().and_then(|()| cgroup.remove())).is_ok()
+}
+
+/// Takes away what says that there is a shim. If that fails, `recover` does it.
+fn release(container: &Container) {
+    let mut released = unlock(container.run.as_fd());
+    if container.auto_remove.is_some() {
+        released = released.and(remove_run_directory(container.run.as_fd(), &container.id));
+    }
+    let _left_to_recover = released;
+}
+
+fn delete(container: &Container, discarded: Discarded) {
+    // What is left in the trash, collection deletes.
+    let _left_to_collection = removal::delete(container.data_root.as_fd(), discarded);
+}
+
+/// Lets clients take what they have not taken yet.
+fn serve_rest(streams: &mut Streams, until: Option<Instant>, buffer: &mut Vec<u8>) {
+    while !streams.is_over() && until.is_none_or(|until| Instant::now() < until) {
+        let mut interest = Interest::new();
+        streams.interest(&mut interest, |token| token);
+        interest.until(until);
+        let Ok(happened) = interest.wait() else { return };
+        for (token, flags) in happened {
+            streams.handle(token, flags, buffer);
+        }
+        streams.sweep();
+    }
+}
