@@ -4,7 +4,8 @@
 //! with descriptors beside it; the answer is one JSON message back. Both are length-prefixed, see
 //! `hull_sys::message`.
 
-use hull_oci::Digest;
+pub use hull_store::LayerMode;
+pub use hull_store::layer::{ArchiveMember, FailureKind, LayerReport, Limits};
 use serde::{Deserialize, Serialize};
 
 /// A job, with what each of its descriptors is.
@@ -23,7 +24,8 @@ pub enum Job {
     /// Answer: [`Answer::Layer`].
     Layer {
         /// Where the layer's bytes begin in descriptor 0 and how many there are; `None` reads
-        /// the descriptor as a stream to its end.
+        /// the descriptor as a stream to its end. A range neither uses nor moves the
+        /// descriptor's position, so that several workers may read one file.
         range: Option<(u64, u64)>,
         /// What to make of it.
         mode: LayerMode,
@@ -32,30 +34,12 @@ pub enum Job {
     },
     /// Copy the content of a directory into another, with owners, modes, times, extended
     /// attributes, hard links and special files. Descriptors: 0 = source directory,
-    /// 1 = destination directory. Answer: [`Answer::Copied`].
+    /// 1 = empty destination directory, which also gets the source's own attributes. Both open
+    /// for reading, not `O_PATH`. Answer: [`Answer::Copied`].
     CopyTree {
         /// Bounds.
         limits: Limits,
     },
-}
-
-/// How a layer is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LayerMode {
-    /// The verbatim tar and an EROFS index over it.
-    Erofs,
-    /// A directory tree with overlayfs whiteouts.
-    Unpack,
-}
-
-/// Bounds on what a layer may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Uncompressed bytes.
-    pub max_bytes: u64,
-    /// Entries.
-    pub max_entries: u64,
 }
 
 /// What came of a job.
@@ -86,44 +70,13 @@ pub enum Answer {
     },
 }
 
-/// Why a job failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// The bytes are not what they claim to be, or try something they may not.
-    Invalid,
-    /// A bound was passed.
-    TooLarge,
-    /// Reading or writing failed (full disk and the like).
-    Io,
-}
-
-/// One regular file in an archive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArchiveMember {
-    /// Cleaned relative name.
-    pub name: String,
-    /// Offset of its data in the spool, bytes.
-    pub offset: u64,
-    /// Size in bytes.
-    pub size: u64,
-}
-
-/// What a worker learnt of a layer while reading it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LayerReport {
-    /// Digest of the uncompressed tar.
-    pub diff_id: Digest,
-    /// Digest of the bytes as they came (equal to `diff_id` for a plain tar).
-    pub digest: Digest,
-    /// Bytes as they came.
-    pub size: u64,
-    /// Bytes of the uncompressed tar.
-    pub tar_size: u64,
-    /// How it was compressed: `""`, `gzip` or `zstd`.
-    pub compression: String,
-    /// Entries.
-    pub entries: u64,
-    /// Highest user or group id in it.
-    pub max_id: u32,
+impl Job {
+    /// How many descriptors come with it.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Self::ScanArchive { .. } | Self::CopyTree { .. } => 2,
+            Self::Layer { mode: LayerMode::Erofs, .. } => 3,
+            Self::Layer { mode: LayerMode::Unpack, .. } => 2,
+        }
+    }
 }
