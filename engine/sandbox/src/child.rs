@@ -8,10 +8,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use hull_sys::clone::{SingleThreaded, exit_now, unshare_cgroup, unshare_network};
 use hull_sys::loopback;
 use hull_sys::mount::{Attributes, add_attributes, make_all_private};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Gid, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use rustix::process::{fchdir, pivot_root};
 use rustix::system::{setdomainname, sethostname};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::Stdio;
 use crate::cgroup::{self, Topology};
@@ -89,8 +90,9 @@ fn make_surroundings(
     let root = descriptors.remove(0);
     cgroup::enter(descriptors)?;
     unshare_cgroup().step("make a cgroup namespace")?;
-    if spec.userns == UserNamespace::Host {
-        make_all_private().step("make the host's mounts private")?;
+    match spec.userns {
+        UserNamespace::Private { .. } => become_root()?,
+        UserNamespace::Host => make_all_private().step("make the host's mounts private")?,
     }
     sethostname(spec.hostname.as_bytes())
         .step_with(|| format!("set the host name {:?}", spec.hostname))?;
@@ -116,6 +118,15 @@ fn make_surroundings(
     change_root(&root)?;
     mount_on_root(spec, trees, &root, &files)?;
     Ok(Some(Made { root, terminal }))
+}
+
+/// Takes the ids of the container's root. Until then the process has all capabilities in its user
+/// namespace, and host ids that mean nothing there.
+fn become_root() -> Result<(), StartError> {
+    let what = "become the root of the id range";
+    set_thread_groups(&[]).step(what)?;
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).step(what)?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).step(what)
 }
 
 /// Makes `root` the root and drops the host's tree.

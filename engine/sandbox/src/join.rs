@@ -9,7 +9,7 @@ use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
 
-use crate::cgroup;
+use crate::cgroup::{self, Entrance};
 use crate::channel::{self, ChildEnd, Outcome, ParentEnd};
 use crate::error::{StartError, Step};
 use crate::process::{Prepared, Surroundings, become_program};
@@ -45,11 +45,7 @@ impl Running {
         // The container must not look into the copy of our memory once it can see the process.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .step("hide our memory")?;
-        let cloned = self.in_pid_namespace(|| {
-            clone_process(&proof, Namespaces::NONE, entrance.unified.as_ref().map(AsFd::as_fd))
-                .step("clone a process into the container")
-        })?;
-        match cloned {
+        match self.clone_inside(&proof, &entrance)? {
             Cloned::Child => {
                 drop(parent_end);
                 self.run_child(prepared, stdio, entrance.tasks, proof, &child_end)
@@ -69,21 +65,25 @@ impl Running {
         }
     }
 
-    /// Runs `make` so that processes it clones are born in the container's pid namespace: no
-    /// process in between is needed, and the caller is their parent.
-    fn in_pid_namespace<T>(
+    /// Clones this process into the container's pid namespace and version 2 cgroup: no process
+    /// in between is needed, and the caller is the parent.
+    fn clone_inside(
         &self,
-        make: impl FnOnce() -> Result<T, StartError>,
-    ) -> Result<T, StartError> {
+        proof: &SingleThreaded,
+        entrance: &Entrance,
+    ) -> Result<Cloned, StartError> {
         let own = open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .step("open our pid namespace")?;
+        // Only decides where children are born; no process ever changes its own.
         move_into_thread_name_spaces(self.pidfd.as_fd(), ThreadNameSpaceType::PROCESS_ID)
             .step("enter the container's pid namespace")?;
-        let made = make();
-        let back = move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID));
-        let made = made?;
-        back.step("return to our pid namespace")?;
-        Ok(made)
+        let unified = entrance.unified.as_ref().map(AsFd::as_fd);
+        let cloned = clone_process(proof, Namespaces::NONE, unified);
+        if !matches!(cloned, Ok(Cloned::Child)) {
+            move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID))
+                .step("return to our pid namespace")?;
+        }
+        cloned.step("clone a process into the container")
     }
 
     fn run_child(

@@ -57,6 +57,8 @@ pub(crate) fn build(
 struct Mapped {
     layers: Vec<OwnedFd>,
     upper: Option<(OwnedFd, OwnedFd)>,
+    /// The clone that holds the upper directory: it is unmounted when this is closed.
+    _upper_mount: Option<OwnedFd>,
 }
 
 impl Mapped {
@@ -69,17 +71,21 @@ impl Mapped {
             .iter()
             .map(|layer| clone_mapped(layer, "", mapping, "an image layer"))
             .collect::<Result<_, _>>()?;
-        let upper = upper.map(|upper| {
-            // Both directories must be on one mount: clone what holds them.
-            let parent = clone_mapped(upper, "..", mapping, "the container's directory")?;
-            let open = |name| {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(&parent, name, flags, Mode::empty())
-                    .step_with(|| format!("open {name} in the container's directory"))
-            };
-            Ok((open(crate::UPPER)?, open(crate::WORK)?))
-        });
-        Ok(Self { layers, upper: upper.transpose()? })
+        // Both directories must be on one mount: what holds them is cloned.
+        let mount = match upper {
+            Some(upper) => Some(clone_mapped(upper, "..", mapping, "the container's directory")?),
+            None => None,
+        };
+        let open = |mount: &OwnedFd, name| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(mount, name, flags, Mode::empty())
+                .step_with(|| format!("open {name} in the container's directory"))
+        };
+        let upper = match &mount {
+            Some(mount) => Some((open(mount, crate::UPPER)?, open(mount, crate::WORK)?)),
+            None => None,
+        };
+        Ok(Self { layers, upper, _upper_mount: mount })
     }
 }
 

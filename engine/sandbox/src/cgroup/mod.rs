@@ -17,7 +17,7 @@ pub(crate) mod devices;
 mod limits;
 mod topology;
 
-pub(crate) use container::enter;
 pub use container::{Cgroup, leave};
+pub(crate) use container::{Entrance, enter};
 pub use control::{CgroupError, Stats};
 pub use topology::{Hierarchy, Topology, Version};

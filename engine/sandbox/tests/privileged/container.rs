@@ -10,22 +10,22 @@ use hull_sandbox::{ExecProcess, Inputs, Running, StartError, Stdio, start};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-pub struct Container {
-    pub spec: Spec,
-    pub trees: Vec<OwnedFd>,
+pub(crate) struct Container {
+    pub(crate) spec: Spec,
+    pub(crate) trees: Vec<OwnedFd>,
     folder: tempfile::TempDir,
 }
 
 /// What a process said and how it ended: its exit code, or 128 and the signal.
 #[derive(Debug)]
-pub struct Ended {
-    pub output: String,
-    pub code: i32,
+pub(crate) struct Ended {
+    pub(crate) output: String,
+    pub(crate) code: i32,
 }
 
 impl Container {
     /// A container that runs the probe with `words`.
-    pub fn new(words: &[&str]) -> Self {
+    pub(crate) fn new(words: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("hull-sandbox-").tempdir_in("/tmp").unwrap();
         for name in ["layer/etc", "rw", "work", "ids"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
@@ -46,24 +46,24 @@ impl Container {
     }
 
     /// A path in the image.
-    pub fn image(&self, path: &str) -> PathBuf {
+    pub(crate) fn image(&self, path: &str) -> PathBuf {
         self.folder.path().join("layer").join(path.trim_start_matches('/'))
     }
 
     /// A path in the container's writable layer.
-    pub fn upper(&self, path: &str) -> PathBuf {
+    pub(crate) fn upper(&self, path: &str) -> PathBuf {
         self.folder.path().join("rw").join(path.trim_start_matches('/'))
     }
 
     /// A directory of the host's, beside the container's own.
-    pub fn host(&self, name: &str) -> PathBuf {
+    pub(crate) fn host(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
         path
     }
 
     /// Mounts a tree of the host's.
-    pub fn bind(&mut self, source: &Path, destination: &str, readonly: bool, idmap: bool) {
+    pub(crate) fn bind(&mut self, source: &Path, destination: &str, readonly: bool, idmap: bool) {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_RECURSIVE;
@@ -79,7 +79,7 @@ impl Container {
         });
     }
 
-    pub fn start(&mut self, stdio: Stdio) -> Result<Running, StartError> {
+    pub(crate) fn start(&mut self, stdio: Stdio) -> Result<Running, StartError> {
         let open =
             |name: &str| -> OwnedFd { File::open(self.folder.path().join(name)).unwrap().into() };
         let inputs = Inputs {
@@ -92,7 +92,7 @@ impl Container {
     }
 
     /// Starts, waits for the end, removes the cgroup.
-    pub fn run(&mut self) -> Result<Ended, StartError> {
+    pub(crate) fn run(&mut self) -> Result<Ended, StartError> {
         let (reader, stdio) = capture();
         let running = self.start(stdio)?;
         let ended = finish(reader, running.pidfd.as_fd());
@@ -101,20 +101,20 @@ impl Container {
     }
 
     /// What the probe says, which must end well.
-    pub fn output(&mut self) -> String {
+    pub(crate) fn output(&mut self) -> String {
         let ended = self.run().unwrap();
         assert_eq!(ended.code, 0, "{}", ended.output);
         ended.output
     }
 
     /// A start that fails, and leaves no cgroup.
-    pub fn error(&mut self) -> StartError {
+    pub(crate) fn error(&mut self) -> StartError {
         let error = self.start(Stdio::default()).unwrap_err();
         self.assert_gone();
         error
     }
 
-    pub fn assert_gone(&self) {
+    pub(crate) fn assert_gone(&self) {
         for entry in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
             let left = entry.path().join("hull").join(&self.spec.id);
             assert!(!left.exists(), "{} is left", left.display());
@@ -123,21 +123,21 @@ impl Container {
 }
 
 /// Runs an exec to its end.
-pub fn exec(running: &Running, process: &Process) -> Result<Ended, StartError> {
+pub(crate) fn exec(running: &Running, process: &Process) -> Result<Ended, StartError> {
     let (reader, stdio) = capture();
     let ExecProcess { pidfd, .. } = running.exec(process, stdio)?;
     Ok(finish(reader, pidfd.as_fd()))
 }
 
 /// Kills a container and takes its cgroup away.
-pub fn stop(running: &Running) {
+pub(crate) fn stop(running: &Running) {
     running.cgroup.kill().unwrap();
     wait(running.pidfd.as_fd());
     running.cgroup.remove().unwrap();
 }
 
 /// A process that runs the probe with `words`.
-pub fn process(words: &[&str]) -> Process {
+pub(crate) fn process(words: &[&str]) -> Process {
     let args = std::iter::once("/probe").chain(words.iter().copied()).map(str::to_owned).collect();
     let capabilities =
         hull_sandbox::capability::DEFAULT.iter().map(|c| c.name().to_owned()).collect();
@@ -181,7 +181,7 @@ fn spec(id: String, words: &[&str]) -> Spec {
 }
 
 /// A pipe for stdout and stderr.
-pub fn capture() -> (File, Stdio) {
+pub(crate) fn capture() -> (File, Stdio) {
     let (reader, writer) = std::io::pipe().unwrap();
     let again = writer.try_clone().unwrap();
     (
@@ -196,7 +196,7 @@ fn finish(mut reader: File, pidfd: std::os::fd::BorrowedFd<'_>) -> Ended {
     Ended { output, code: wait(pidfd) }
 }
 
-pub fn wait(pidfd: std::os::fd::BorrowedFd<'_>) -> i32 {
+pub(crate) fn wait(pidfd: std::os::fd::BorrowedFd<'_>) -> i32 {
     let status = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED).unwrap().unwrap();
     status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap()
 }

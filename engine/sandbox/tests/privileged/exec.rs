@@ -4,7 +4,7 @@ use crate::Test;
 use crate::container::{Container, exec, process, stop};
 use hull_sandbox::Stdio;
 
-pub const TESTS: &[Test] = &[("privileged_exec_joins", joins)];
+pub(crate) const TESTS: &[Test] = &[("privileged_exec_joins", joins)];
 
 fn joins() {
     let mut container = Container::new(&["sleep"]);

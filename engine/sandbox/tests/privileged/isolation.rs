@@ -3,7 +3,7 @@
 use crate::Test;
 use crate::container::Container;
 
-pub const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("privileged_runs_and_exits", runs_and_exits),
     ("privileged_ids_and_capabilities", ids_and_capabilities),
 ];

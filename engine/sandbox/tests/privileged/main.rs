@@ -3,6 +3,7 @@
 //! Every test runs in a process of its own, for `start` wants a caller of one thread. This program
 //! is also what runs inside: under the name `probe` it tells what it sees.
 
+mod bench;
 mod container;
 mod exec;
 mod isolation;
@@ -22,6 +23,10 @@ fn main() -> ExitCode {
     if let Ok(name) = std::env::var("HULL_SANDBOX_TEST") {
         let (_, test) = tests.iter().find(|(known, _)| *known == name).expect("a known test");
         test();
+        return ExitCode::SUCCESS;
+    }
+    if let Ok(rounds) = std::env::var("HULL_SANDBOX_BENCH") {
+        bench::run(rounds.parse().expect("a number of rounds"));
         return ExitCode::SUCCESS;
     }
     let filters: Vec<&String> =

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-pub fn run(words: &[String]) -> ExitCode {
+pub(crate) fn run(words: &[String]) -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match *words {
         ["true"] => {}
