@@ -25,8 +25,9 @@ pub use gc::{
     CheckError, CheckOptions, CheckReport, CollectError, Collected, Problem, ProblemKind, Usage,
     UsageError,
 };
+pub use layer::LayerReport;
 pub use layers::{
-    InfoError, LayerInfo, LayerIngest, LayerMode, LayerSummary, Layers, MountError, PrepareError,
+    InfoError, LayerInfo, LayerIngest, LayerMode, Layers, MountError, PrepareError,
     Probe, PublishError,
 };
 pub use metadata::{
@@ -37,3 +38,6 @@ pub use metadata::{
 pub use open::{OpenError, Store, StoreOptions};
 pub use root::Durability;
 pub use snapshot::{Snapshots, Upper, ViewError};
+
+#[cfg(test)]
+mod testing;

@@ -1,1 +1,141 @@
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 
+use hull_oci::{Algorithm, Digest};
+
+use crate::testing::{Fixture, report};
+use crate::{CommitError, ErrorKind, LayerMode, ReadError};
+
+#[test]
+fn what_was_put_is_read() {
+    let fixture = Fixture::new();
+    let blobs = fixture.store.blobs();
+    let blob = blobs.put_bytes(b"hello").unwrap();
+    assert_eq!(blob.digest, Digest::sha256(b"hello"));
+    assert_eq!(blob.size, 5);
+    assert_eq!(blobs.read(&blob.digest, 5).unwrap(), b"hello");
+    assert_eq!(blobs.stat(&blob.digest).unwrap(), Some(5));
+    assert!(blobs.contains(&blob.digest).unwrap());
+    assert_eq!(blobs.list().unwrap(), [blob.digest.clone()]);
+    let path = fixture.path(&super::blob_path(&blob.digest));
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o444);
+    assert_eq!(fixture.reopened().blobs().read(&blob.digest, 5).unwrap(), b"hello");
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let fixture = Fixture::new();
+    let blobs = fixture.store.blobs();
+    let digest = Digest::sha256(b"nothing");
+    let error = blobs.open(&digest).unwrap_err();
+    assert!(matches!(error, ReadError::NotFound(_)));
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(blobs.stat(&digest).unwrap(), None);
+}
+
+#[test]
+fn a_read_is_bounded() {
+    let fixture = Fixture::new();
+    let blob = fixture.store.blobs().put_bytes(b"hello").unwrap();
+    let error = fixture.store.blobs().read(&blob.digest, 4).unwrap_err();
+    assert!(matches!(error, ReadError::TooLarge { size: 5, max: 4, .. }));
+}
+
+#[test]
+fn a_wrong_digest_leaves_nothing() {
+    let fixture = Fixture::new();
+    let promised = Digest::sha256(b"promised");
+    let mut ingest = fixture.store.blobs().ingest().unwrap();
+    ingest.write_all(b"other").unwrap();
+    let error = ingest.commit(Some(&promised)).unwrap_err();
+    assert!(matches!(&error, CommitError::DigestMismatch { bytes: 5, .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(fixture.entries("blobs/sha256").is_empty());
+    assert!(fixture.entries("ingest").is_empty());
+}
+
+#[test]
+fn a_dropped_ingest_leaves_nothing() {
+    let fixture = Fixture::new();
+    let mut ingest = fixture.store.blobs().ingest().unwrap();
+    ingest.write_bytes(b"half").unwrap();
+    assert!(fixture.entries("ingest").is_empty());
+    drop(ingest);
+    assert!(fixture.entries("blobs/sha256").is_empty());
+}
+
+#[test]
+fn the_same_bytes_twice_are_one_blob() {
+    let fixture = Fixture::new();
+    let first = fixture.store.blobs().put_bytes(b"same").unwrap();
+    let second = fixture.store.blobs().put_bytes(b"same").unwrap();
+    assert_eq!(first, second);
+    assert_eq!(fixture.entries("blobs/sha256").len(), 1);
+}
+
+#[test]
+fn a_blob_that_was_cut_short_is_replaced() {
+    let fixture = Fixture::new();
+    let blob = fixture.store.blobs().put_bytes(b"whole").unwrap();
+    let path = fixture.path(&super::blob_path(&blob.digest));
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, b"").unwrap();
+    fixture.store.blobs().put_bytes(b"whole").unwrap();
+    assert_eq!(fixture.store.blobs().read(&blob.digest, 5).unwrap(), b"whole");
+    assert!(fixture.entries("ingest").is_empty());
+}
+
+#[test]
+fn sha512_blobs_lie_beside() {
+    let fixture = Fixture::new();
+    let mut ingest = fixture.store.blobs().ingest_as(Algorithm::Sha512).unwrap();
+    ingest.write_bytes(b"long").unwrap();
+    let blob = ingest.commit(None).unwrap();
+    assert_eq!(blob.digest.algorithm(), Algorithm::Sha512);
+    assert_eq!(fixture.store.blobs().read(&blob.digest, 9).unwrap(), b"long");
+}
+
+#[test]
+fn a_file_somebody_else_filled_becomes_a_blob() {
+    let fixture = Fixture::new();
+    let blobs = fixture.store.blobs();
+    let mut file = blobs.temporary().unwrap();
+    file.write_all(b"from a worker").unwrap();
+    let digest = Digest::sha256(b"from a worker");
+    assert_eq!(blobs.commit_file(&file, &digest).unwrap().size, 13);
+    assert_eq!(blobs.read(&digest, 99).unwrap(), b"from a worker");
+}
+
+#[test]
+fn an_uncompressed_layer_is_read_by_its_digest() {
+    let fixture = Fixture::with_mode(LayerMode::Erofs);
+    if fixture.store.layer_mode().unwrap().reason.is_some() {
+        return;
+    }
+    let diff_id = fixture.layer("tar");
+    assert_eq!(diff_id, report("tar").diff_id);
+    assert_eq!(fixture.store.blobs().stat(&diff_id).unwrap(), Some(512));
+    let mut bytes = Vec::new();
+    fixture.store.blobs().open(&diff_id).unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(Digest::sha256(&bytes), diff_id);
+}
+
+#[test]
+fn many_writers_of_one_blob_agree() {
+    let fixture = Fixture::new();
+    let bytes = vec![7; 300_000];
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let store = fixture.reopened();
+                for _ in 0..10 {
+                    store.blobs().put_bytes(&bytes).unwrap();
+                }
+            });
+        }
+    });
+    let blob = fixture.store.blobs().put_bytes(&bytes).unwrap();
+    assert_eq!(fixture.store.blobs().read(&blob.digest, 300_000).unwrap(), bytes);
+    assert!(fixture.entries("ingest").is_empty());
+}

@@ -5,26 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{LayerMode, Layers, diff_id_of, layer_path};
 use crate::error::{ErrorKind, FileError};
+use crate::layer::LayerReport;
 use crate::metadata::record::{self, RecordError};
-
-/// What a worker learnt of a layer while it read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LayerSummary {
-    /// Digest of the uncompressed tar.
-    pub diff_id: Digest,
-    /// Digest of the bytes as they came; the diffID for a plain tar.
-    pub digest: Digest,
-    /// Bytes as they came.
-    pub size: u64,
-    /// Bytes of the uncompressed tar.
-    pub tar_size: u64,
-    /// How it was compressed: `""`, `gzip` or `zstd`.
-    pub compression: String,
-    /// Entries of the tar.
-    pub entries: u64,
-    /// Highest user or group id in it.
-    pub max_id: u32,
-}
 
 /// A layer that is here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +25,8 @@ pub struct LayerInfo {
     pub entries: u64,
     /// Highest user or group id in it.
     pub max_id: u32,
+    /// It hides every layer below it.
+    pub opaque: bool,
     /// How it is kept.
     pub mode: LayerMode,
     /// Erofs mode: digest of the index. Unpack mode: fingerprint of the tree's names, owners,
@@ -71,16 +55,18 @@ impl InfoError {
     }
 }
 
-impl LayerSummary {
-    pub(super) fn stored(self, mode: LayerMode, tree: Digest) -> LayerInfo {
-        LayerInfo {
-            diff_id: self.diff_id,
-            digest: self.digest,
-            size: self.size,
-            tar_size: self.tar_size,
-            compression: self.compression,
-            entries: self.entries,
-            max_id: self.max_id,
+impl LayerInfo {
+    pub(super) fn new(report: &LayerReport, mode: LayerMode, tree: Digest) -> Self {
+        let report = report.clone();
+        Self {
+            diff_id: report.diff_id,
+            digest: report.digest,
+            size: report.size,
+            tar_size: report.tar_size,
+            compression: report.compression,
+            entries: report.entries,
+            max_id: report.max_id,
+            opaque: report.opaque,
             mode,
             tree,
         }

@@ -15,10 +15,12 @@ mod mount;
 mod prepare;
 mod probe;
 
-pub use info::{InfoError, LayerInfo, LayerSummary};
+pub use info::{InfoError, LayerInfo};
 pub use mount::{KernelError, MountError};
 pub use prepare::{LayerIngest, PrepareError, PublishError};
 pub use probe::Probe;
+#[cfg(test)]
+pub(crate) use probe::image_of_one_file;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,10 @@ impl LayerMode {
     }
 }
 
+/// Marks, as a file in an unpacked layer or as the ending of a mount point, a layer that hides
+/// every layer below it: found without reading `layer.json`.
+const OPAQUE: &str = "opaque";
+
 pub(crate) fn layer_path(diff_id: &hull_oci::Digest) -> String {
     format!("layers/{}", diff_id.hex())
 }
@@ -69,4 +75,4 @@ pub(crate) fn diff_id_of(name: &str) -> Option<hull_oci::Digest> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,7 +16,7 @@ use rustix::mount::{
     OpenTreeFlags, UnmountFlags,
 };
 
-use super::{Layers, diff_id_of, layer_path};
+use super::{InfoError, Layers, OPAQUE, diff_id_of, layer_path};
 use crate::Store;
 use crate::error::{ErrorKind, FileError};
 use crate::root::uninterrupted;
@@ -38,6 +38,9 @@ pub enum MountError {
         /// What the kernel said.
         source: KernelError,
     },
+    /// Its `layer.json` cannot be used.
+    #[error(transparent)]
+    Info(#[from] InfoError),
     /// A system call failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -62,6 +65,7 @@ impl MountError {
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Unavailable,
             },
+            Self::Info(error) => error.kind(),
             Self::File(error) => error.kind(),
         }
     }
@@ -87,6 +91,14 @@ impl KernelError {
     }
 }
 
+/// A layer ready to be stacked.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    pub(crate) tree: OwnedFd,
+    /// It hides every layer below it.
+    pub(crate) opaque: bool,
+}
+
 impl Layers<'_> {
     /// A detached clone of the layer's mount: usable as a lower directory of an overlay, and
     /// still free to be given an id map.
@@ -97,17 +109,23 @@ impl Layers<'_> {
     /// # Errors
     /// [`MountError::NotFound`] if the layer is not here.
     pub fn mount(self, diff_id: &Digest) -> Result<OwnedFd, MountError> {
+        Ok(self.mount_marked(diff_id)?.tree)
+    }
+
+    pub(crate) fn mount_marked(self, diff_id: &Digest) -> Result<Mounted, MountError> {
         if let Some(mounted) = self.store.mounted(diff_id)? {
             return Ok(mounted);
         }
         let root = &self.store.root;
-        let path = format!("{}/fs", layer_path(diff_id));
-        match clone_tree(root.as_fd(), &path) {
-            Ok(tree) => return Ok(tree),
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(root.error("clone the mount of", &path, error).into()),
+        let path = layer_path(diff_id);
+        match clone_tree(root.as_fd(), format!("{path}/fs")) {
+            Ok(tree) => {
+                let opaque = root.exists(&format!("{path}/{OPAQUE}"))?;
+                Ok(Mounted { tree, opaque })
+            }
+            Err(Errno::NOENT) => self.store.mount_once(diff_id),
+            Err(error) => Err(root.error("clone the mount of", &path, error).into()),
         }
-        self.store.mount_once(diff_id)
     }
 
     /// Layers that are mounted in this boot, sorted.
@@ -137,27 +155,24 @@ impl Store {
         self.exec_root.join("layers")
     }
 
-    fn mount_point(&self, diff_id: &Digest) -> PathBuf {
-        self.mount_directory().join(diff_id.hex())
+    fn mount_point(&self, diff_id: &Digest, opaque: bool) -> PathBuf {
+        let ending = if opaque { format!(".{OPAQUE}") } else { String::new() };
+        self.mount_directory().join(format!("{}{ending}", diff_id.hex()))
     }
 
     /// A clone of the layer's mount of this boot, if there is one.
-    fn mounted(&self, diff_id: &Digest) -> Result<Option<OwnedFd>, FileError> {
-        let path = self.mount_point(diff_id);
-        match clone_tree(CWD, &path) {
-            // A mount point without its mount was left by a process that died between the two.
-            Ok(tree) => match rustix::fs::fstatfs(&tree) {
-                Ok(stat) if u64::try_from(stat.f_type) == Ok(EROFS_MAGIC) => Ok(Some(tree)),
-                Ok(_) => Ok(None),
-                Err(error) => Err(FileError::new("look at", path, error)),
-            },
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(FileError::new("clone the mount of", path, error)),
+    fn mounted(&self, diff_id: &Digest) -> Result<Option<Mounted>, FileError> {
+        for opaque in [false, true] {
+            let point = self.mount_point(diff_id, opaque);
+            if let Some(tree) = clone_erofs(&point)? {
+                return Ok(Some(Mounted { tree, opaque }));
+            }
         }
+        Ok(None)
     }
 
     /// Mounts an erofs layer, unless another process is faster.
-    fn mount_once(&self, diff_id: &Digest) -> Result<OwnedFd, MountError> {
+    fn mount_once(&self, diff_id: &Digest) -> Result<Mounted, MountError> {
         let path = layer_path(diff_id);
         let Some(directory) = self.root.open_directory(&path)? else {
             return Err(MountError::NotFound(diff_id.clone()));
@@ -169,13 +184,16 @@ impl Store {
         if let Some(mounted) = self.mounted(diff_id)? {
             return Ok(mounted);
         }
+        let info = self.layers().info(diff_id)?;
         self.make_mount_directory()?;
-        let point = self.mount_point(diff_id);
+        let point = self.mount_point(diff_id, info.opaque);
         make_directory(&point)?;
         let mount = mount_erofs(&self.root.path().join(&path))
             .map_err(|source| MountError::Mount { diff_id: diff_id.clone(), source })?;
         attach(&mount, &point)?;
-        self.mounted(diff_id)?.ok_or_else(|| FileError::new("mount", point, Errno::NOENT).into())
+        let tree =
+            clone_erofs(&point)?.ok_or_else(|| FileError::new("mount", point, Errno::NOENT))?;
+        Ok(Mounted { tree, opaque: info.opaque })
     }
 
     /// Makes the directory of the mounts a private mount of itself.
@@ -199,13 +217,29 @@ impl Store {
 
     /// Takes a layer's mount away, if there is one. Containers that use it keep it.
     pub(crate) fn detach(&self, diff_id: &Digest) -> Result<(), FileError> {
-        let point = self.mount_point(diff_id);
-        unmount(&point)?;
-        match rustix::fs::unlinkat(CWD, &point, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(FileError::new("remove", point, error)),
+        for opaque in [false, true] {
+            let point = self.mount_point(diff_id, opaque);
+            unmount(&point)?;
+            match rustix::fs::unlinkat(CWD, &point, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(FileError::new("remove", point, error)),
+            }
         }
+        Ok(())
     }
+}
+
+/// A clone of the EROFS mount at `point`, if there is one. A mount point without its mount was
+/// left by a process that died between making the two.
+fn clone_erofs(point: &Path) -> Result<Option<OwnedFd>, FileError> {
+    let tree = match clone_tree(CWD, point) {
+        Ok(tree) => tree,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(FileError::new("clone the mount of", point, error)),
+    };
+    let stat =
+        rustix::fs::fstatfs(&tree).map_err(|error| FileError::new("look at", point, error))?;
+    Ok((u64::try_from(stat.f_type) == Ok(EROFS_MAGIC)).then_some(tree))
 }
 
 /// Mounts `directory/erofs` over `directory/tar`, detached and read-only.
@@ -275,9 +309,12 @@ fn mount_points(directory: &Path) -> Result<Vec<Digest>, FileError> {
     let mut points = Vec::new();
     for entry in entries {
         let name = entry.map_err(fail)?.file_name();
-        points.extend(name.to_str().and_then(diff_id_of));
+        let name = name.to_str().unwrap_or_default();
+        let hex = name.split_once('.').map_or(name, |(hex, _)| hex);
+        points.extend(diff_id_of(hex));
     }
     points.sort();
+    points.dedup();
     Ok(points)
 }
 

@@ -6,8 +6,9 @@ use std::os::fd::OwnedFd;
 use hull_oci::Digest;
 use rustix::fs::{Mode, OFlags};
 
-use super::{LayerMode, LayerSummary, Layers, layer_path};
+use super::{LayerInfo, LayerMode, Layers, OPAQUE, layer_path};
 use crate::error::{ErrorKind, FileError};
+use crate::layer::LayerReport;
 use crate::metadata::record;
 use crate::root::{Root, random_name, uninterrupted};
 use crate::tree;
@@ -39,12 +40,12 @@ pub enum PrepareError {
 /// Why a prepared layer was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// What was written is not what the summary says.
+    /// What was written is not what the report says.
     #[error("layer {diff_id} should be {expected} bytes of tar, {actual} were written")]
     Incomplete {
         /// Which layer.
         diff_id: Digest,
-        /// Bytes the summary promises.
+        /// Bytes the report promises.
         expected: u64,
         /// Bytes in the file.
         actual: u64,
@@ -90,32 +91,28 @@ impl<'a> Layers<'a> {
     }
 
     /// Publishes one layer; see [`Layers::publish_all`].
-    pub fn publish(
-        self,
-        ingest: LayerIngest<'_>,
-        summary: LayerSummary,
-    ) -> Result<(), PublishError> {
-        self.publish_all(vec![(ingest, summary)])
+    pub fn publish(self, ingest: LayerIngest<'_>, report: LayerReport) -> Result<(), PublishError> {
+        self.publish_all(vec![(ingest, report)])
     }
 
     /// Makes prepared layers visible, on disk when this returns, with one sync of the file system
     /// for all that are unpacked. A layer that is here already is left as it is.
     pub fn publish_all(
         self,
-        layers: Vec<(LayerIngest<'_>, LayerSummary)>,
+        layers: Vec<(LayerIngest<'_>, LayerReport)>,
     ) -> Result<(), PublishError> {
         let root = &self.store.root;
         let mut unsynced = false;
-        for (ingest, summary) in &layers {
-            ingest.finish(summary)?;
+        for (ingest, report) in &layers {
+            ingest.finish(report)?;
             unsynced |= ingest.mode == LayerMode::Unpack;
         }
         if unsynced {
             rustix::fs::syncfs(root.as_fd())
                 .map_err(|error| root.error("sync the file system of", "layers", error))?;
         }
-        for (mut ingest, summary) in layers {
-            let path = layer_path(&summary.diff_id);
+        for (mut ingest, report) in layers {
+            let path = layer_path(&report.diff_id);
             ingest.published = root.rename_new(&ingest.path, &path)?;
         }
         Ok(root.sync_directory("layers")?)
@@ -165,16 +162,16 @@ impl LayerIngest<'_> {
     }
 
     /// Brings the content to disk and describes it.
-    fn finish(&self, summary: &LayerSummary) -> Result<(), PublishError> {
+    fn finish(&self, report: &LayerReport) -> Result<(), PublishError> {
         let tree = match self.mode {
             LayerMode::Erofs => {
                 let tar = self.seal("tar")?;
                 let actual =
                     tar.metadata().map_err(|error| self.error("look at", "tar", error))?.len();
-                if actual != summary.tar_size {
+                if actual != report.tar_size {
                     return Err(PublishError::Incomplete {
-                        diff_id: summary.diff_id.clone(),
-                        expected: summary.tar_size,
+                        diff_id: report.diff_id.clone(),
+                        expected: report.tar_size,
                         actual,
                     });
                 }
@@ -187,7 +184,11 @@ impl LayerIngest<'_> {
                 tree::fingerprint(fs).map_err(|error| self.error("read", "fs", error))?
             }
         };
-        let info = summary.clone().stored(self.mode, tree);
+        if report.opaque && self.mode == LayerMode::Unpack {
+            let marker = self.root.filled(b"", crate::Durability::Durable)?;
+            self.root.link(&marker, &format!("{}/{OPAQUE}", self.path))?;
+        }
+        let info = LayerInfo::new(report, self.mode, tree);
         let json = record::encode(&info);
         let file = self.root.filled(&json, crate::Durability::Durable)?;
         self.root.link(&file, &format!("{}/layer.json", self.path))?;

@@ -121,11 +121,18 @@ fn read_through_mount(directory: &Path) -> Result<(), String> {
 }
 
 /// An EROFS index with one file `probe`, and the device that file's bytes lie on.
+fn tiny_image() -> (Vec<u8>, Vec<u8>) {
+    let mut data = CONTENT.to_vec();
+    data.resize(BLOCK, 0);
+    (image_of_one_file("probe", CONTENT.len()), data)
+}
+
+/// An EROFS index with one file of `size` bytes, at most 512, at the start of the device.
 ///
 /// Blocks of 512 bytes: the superblock and the device slot in block 2, inodes in block 3, the
 /// root directory in block 4; block 5 is the device's first. Layout: the kernel's
 /// `fs/erofs/erofs_fs.h`.
-fn tiny_image() -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn image_of_one_file(name: &str, size: usize) -> Vec<u8> {
     const META_BLOCK: u32 = 3;
     const DIRECTORY_BLOCK: u32 = 4;
     const BLOCKS: u32 = 5;
@@ -147,7 +154,7 @@ fn tiny_image() -> (Vec<u8>, Vec<u8>) {
     put(slot + 64, &1_u32.to_le_bytes()); // blocks of the device
     put(slot + 68, &BLOCKS.to_le_bytes()); // where they are mapped
 
-    let names: [(&[u8], u64, u8); 3] = [(b".", 0, 2), (b"..", 0, 2), (b"probe", 2, 1)];
+    let names: [(&[u8], u64, u8); 3] = [(b".", 0, 2), (b"..", 0, 2), (name.as_bytes(), 2, 1)];
     let directory = DIRECTORY_BLOCK as usize * BLOCK;
     let mut name_offset = names.len() * 12;
     for (position, (name, inode, kind)) in names.into_iter().enumerate() {
@@ -168,9 +175,6 @@ fn tiny_image() -> (Vec<u8>, Vec<u8>) {
         put(inode + 44, &links.to_le_bytes());
     };
     inode(0, 0o040_755, name_offset, DIRECTORY_BLOCK, 2);
-    inode(2, 0o100_444, CONTENT.len(), BLOCKS, 1);
-
-    let mut data = CONTENT.to_vec();
-    data.resize(BLOCK, 0);
-    (index, data)
+    inode(2, 0o100_444, size, BLOCKS, 1);
+    index
 }

@@ -44,10 +44,24 @@ impl Store {
 
 impl Snapshots<'_> {
     /// One detached mount per layer, the top first, as an overlay wants them. `diff_ids` is in
-    /// the order of an image's `rootfs.diff_ids`, the bottom first.
+    /// the order of an image's `rootfs.diff_ids`, the bottom first. A layer that hides all below
+    /// it is the last: an overlay does not heed the mark for that on a layer's root. A layer that
+    /// is there twice is given once, the upper one, which says all that the lower one could: an
+    /// overlay refuses one directory at two places.
     pub fn layers(self, diff_ids: &[Digest]) -> Result<Vec<OwnedFd>, MountError> {
         let layers = self.store.layers();
-        diff_ids.iter().rev().map(|diff_id| layers.mount(diff_id)).collect()
+        let mut trees = Vec::with_capacity(diff_ids.len());
+        for (height, diff_id) in diff_ids.iter().enumerate().rev() {
+            if diff_ids[height + 1..].contains(diff_id) {
+                continue;
+            }
+            let mounted = layers.mount_marked(diff_id)?;
+            trees.push(mounted.tree);
+            if mounted.opaque {
+                break;
+            }
+        }
+        Ok(trees)
     }
 
     /// The writable part of the container with this full id.
