@@ -236,7 +236,13 @@ pub struct StoreCheckResponse {
     /// Objects looked at.
     pub checked: u64,
     /// What is wrong.
+    #[serde(deserialize_with = "null::or_default")]
     pub problems: Vec<StoreProblem>,
+    /// Blobs and layers that nothing refers to: no problem, a collection removes them.
+    pub garbage: u64,
+    /// Layers mounted since boot.
+    #[serde(deserialize_with = "null::or_default")]
+    pub mounts: Vec<String>,
 }
 
 /// One thing that is wrong in the store.
@@ -249,14 +255,22 @@ pub struct StoreProblem {
     pub problem: String,
     /// It was repaired.
     pub repaired: bool,
+    /// What was done about it; empty if nothing was.
+    pub repair: String,
 }
 
 /// Answer of `POST /hull/collect`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct StoreCollectResponse {
-    /// Objects removed.
+    /// Blobs and layers that were removed, such as `layer sha256:...`.
+    #[serde(deserialize_with = "null::or_default")]
     pub deleted: Vec<String>,
+    /// What dead processes had left and was removed: unfinished writes, leases, names, trash.
+    pub leftovers: u64,
     /// Bytes given back.
     pub space_reclaimed: u64,
+    /// Why blobs and layers were left alone: something that refers to them cannot be read.
+    #[serde(deserialize_with = "null::or_default")]
+    pub blocked: Vec<String>,
 }

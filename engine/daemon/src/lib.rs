@@ -1,1 +1,22 @@
-//! hull-daemon.
+//! The engine as one service that speaks the Engine API.
+//!
+//! The composition root: it alone joins the store, the sandbox's description and the shims. It
+//! serves HTTP over any connection, a socket's or an in-process one, and keeps nothing that
+//! another process needs: what a request changes is on disk or in a shim when it is answered.
+//! What lives here only is bound to a client that waits: attachments and waits that came before
+//! a start, and execs that were not started yet.
+//!
+//! Not here: reading layers (workers do), building sandboxes and supervising (shims do),
+//! printing (the client does).
+
+pub mod blocking;
+pub mod containers;
+pub mod error;
+pub mod http;
+pub mod images;
+mod router;
+pub mod service;
+mod system;
+mod volumes;
+
+pub use service::{Clients, Config, Engine, Service, connect};

@@ -1,0 +1,12 @@
+//! HTTP as the handlers see it: a request taken apart, a response put together.
+
+mod filters;
+mod query;
+mod request;
+mod response;
+
+pub use filters::Filters;
+pub use query::Query;
+pub use request::Request;
+pub use response::{Body, BodySender, Response};
+pub(crate) use response::{json, json_with, refused, status, switch, typed};

@@ -1,0 +1,166 @@
+//! A request taken apart.
+
+use super::Query;
+use super::query::decode;
+use crate::error::ApiError;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hull_api::{API_VERSION, MIN_API_VERSION};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, HeaderMap};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Uri};
+use serde::de::DeserializeOwned;
+
+/// The most bytes a JSON body may have: a seccomp profile travels in one.
+const MAX_JSON_BYTES: usize = 8 << 20;
+
+/// One request.
+#[derive(Debug)]
+pub struct Request {
+    /// Its method; HEAD is told as GET.
+    pub method: Method,
+    /// Its path without version prefix, split at slashes and decoded.
+    pub segments: Vec<String>,
+    /// Its query.
+    pub query: Query,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Incoming,
+    /// The connection, once the answer `101` was sent.
+    pub upgrade: OnUpgrade,
+}
+
+impl Request {
+    /// Takes a request apart.
+    ///
+    /// # Errors
+    /// A version the engine does not speak, a damaged address, a request of a web page.
+    pub fn new(mut request: hyper::Request<Incoming>) -> Result<Self, ApiError> {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, body) = request.into_parts();
+        // A browser tells where a request comes from; no client of an engine does.
+        if parts.headers.contains_key(hyper::header::ORIGIN) {
+            return Err(ApiError::new(
+                hull_api::ErrorKind::Denied,
+                "requests of web pages are refused",
+            ));
+        }
+        let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
+        let segments = segments(&parts.uri)?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+        Ok(Self { method, segments, query, headers: parts.headers, body, upgrade })
+    }
+
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// A body that is too long, broken off, or not of this shape.
+    pub async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, ApiError> {
+        let bytes = read(body).await?;
+        if bytes.is_empty() {
+            return Err(ApiError::invalid("invalid request body: it is empty"));
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|error| ApiError::invalid(format!("invalid JSON in the request: {error}")))
+    }
+
+    /// Reads the body as JSON; an empty one gives the default.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub async fn json_or_default<T: DeserializeOwned + Default>(
+        body: Incoming,
+    ) -> Result<T, ApiError> {
+        let bytes = read(body).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(T::default());
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|error| ApiError::invalid(format!("invalid JSON in the request: {error}")))
+    }
+
+    /// The announced length of the body in bytes, if any.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+}
+
+async fn read(body: Incoming) -> Result<bytes::Bytes, ApiError> {
+    let collected = Limited::new(body, MAX_JSON_BYTES).collect().await;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            ApiError::invalid(format!("the request body is over {MAX_JSON_BYTES} bytes"))
+        } else {
+            ApiError::invalid(format!("the request body broke off: {error}"))
+        }
+    })
+}
+
+fn segments(uri: &Uri) -> Result<Vec<String>, ApiError> {
+    let mut path = uri.path().trim_start_matches('/');
+    if let Some((version, rest)) = split_version(path) {
+        check_version(version)?;
+        path = rest;
+    }
+    path.split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(|segment| decode(segment, false))
+        .collect()
+}
+
+/// Splits `v1.51/rest`.
+fn split_version(path: &str) -> Option<(&str, &str)> {
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    let version = first.strip_prefix('v')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (major, minor) = version.split_once('.')?;
+    (digits(major) && digits(minor)).then_some((version, rest))
+}
+
+fn check_version(version: &str) -> Result<(), ApiError> {
+    let asked = number(version);
+    if asked > number(API_VERSION) {
+        return Err(ApiError::invalid(format!(
+            "client version {version} is too new. Maximum supported API version is {API_VERSION}"
+        )));
+    }
+    if asked < number(MIN_API_VERSION) {
+        return Err(ApiError::invalid(format!(
+            "client version {version} is too old. Minimum supported API version is \
+             {MIN_API_VERSION}, please upgrade your client to a newer version"
+        )));
+    }
+    Ok(())
+}
+
+fn number(version: &str) -> (u64, u64) {
+    let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
+    (major.parse().unwrap_or(u64::MAX), minor.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &'static str, expected: Result<&[&str], &str>) {
+        let found = segments(&Uri::from_static(path)).map_err(|error| error.message);
+        match expected {
+            Ok(expected) => assert_eq!(found.unwrap(), expected),
+            Err(part) => assert!(found.unwrap_err().contains(part)),
+        }
+    }
+
+    #[test]
+    fn paths() {
+        check("/_ping", Ok(&["_ping"]));
+        check("/v1.51/containers/json", Ok(&["containers", "json"]));
+        check("/v1.24/images/a%2Fb/json", Ok(&["images", "a/b", "json"]));
+        check("/volumes/v1", Ok(&["volumes", "v1"]));
+        check("/v1.52/info", Err("too new"));
+        check("/v2.0/info", Err("too new"));
+        check("/v1.23/info", Err("too old"));
+        check("/v1.99999999999999999999999/info", Err("too new"));
+    }
+}

@@ -1,0 +1,152 @@
+//! A response put together.
+
+use crate::error::ApiError;
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use serde::Serialize;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// How many pieces of a streamed body wait for a slow client before its source does.
+const QUEUE: usize = 16;
+
+/// One response.
+pub type Response = hyper::Response<Body>;
+
+/// The body of a response: bytes, or pieces as they come.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it; `None` when it was sent or is empty.
+    Whole(Option<Bytes>),
+    /// Pieces until the sender is dropped.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+/// The other end of a streamed body.
+#[derive(Debug, Clone)]
+pub struct BodySender(mpsc::Sender<Bytes>);
+
+impl Body {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::Whole(None)
+    }
+
+    /// A body that a task fills while it is sent.
+    #[must_use]
+    pub fn stream() -> (BodySender, Self) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (BodySender(sender), Self::Stream(receiver))
+    }
+}
+
+impl BodySender {
+    /// Sends a piece; false when the client is gone.
+    pub async fn send(&self, piece: impl Into<Bytes>) -> bool {
+        self.0.send(piece.into()).await.is_ok()
+    }
+
+    /// Sends a piece from a thread that may wait; false when the client is gone.
+    #[must_use]
+    pub fn send_blocking(&self, piece: impl Into<Bytes>) -> bool {
+        self.0.blocking_send(piece.into()).is_ok()
+    }
+
+    /// Sends a value as one line of JSON; false when the client is gone.
+    pub async fn send_json<T: Serialize + Sync>(&self, value: &T) -> bool {
+        let Ok(mut line) = serde_json::to_vec(value) else { return false };
+        line.extend_from_slice(b"\r\n");
+        self.send(line).await
+    }
+
+    /// Completes when the client is gone.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(receiver) => {
+                receiver.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A response without body.
+#[must_use]
+pub(crate) fn status(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// A value as JSON, status 200.
+///
+/// # Errors
+/// `Internal` if the value cannot be written as JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<Response, ApiError> {
+    json_with(StatusCode::OK, value)
+}
+
+/// A value as JSON.
+///
+/// # Errors
+/// `Internal` if the value cannot be written as JSON.
+pub(crate) fn json_with<T: Serialize>(status: StatusCode, value: &T) -> Result<Response, ApiError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| ApiError::internal(&error))?;
+    let mut response = typed("application/json", Body::Whole(Some(bytes.into())));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// A body of a content type, status 200.
+#[must_use]
+pub(crate) fn typed(content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// The answer after which the connection carries a stream of this content type.
+#[must_use]
+pub(crate) fn switch(content_type: &'static str) -> Response {
+    let mut response = typed(content_type, Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("tcp"));
+    response
+}
+
+/// What was refused and why.
+#[must_use]
+pub(crate) fn refused(error: &ApiError) -> Response {
+    json_with(error.status(), &error.body()).unwrap_or_else(|_| status(error.status()))
+}

@@ -1,0 +1,58 @@
+//! Which handler answers which address.
+
+use crate::error::ApiError;
+use crate::http::{Request, Response};
+use crate::service::Service;
+use crate::{containers, images, system, volumes};
+use hyper::Method;
+
+/// Answers a request.
+///
+/// # Errors
+/// The handler's own, or `NotFound` if there is none.
+pub(crate) async fn route(service: &Service, request: Request) -> Result<Response, ApiError> {
+    let method = request.method.clone();
+    let path = request.segments.clone();
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let (get, post) = (method == Method::GET, method == Method::POST);
+    let delete = method == Method::DELETE;
+    match path.as_slice() {
+        ["_ping"] if get => Ok(system::ping()),
+        ["version"] if get => system::version(),
+        ["info"] if get => system::info(service).await,
+        ["system", "df"] if get => system::disk_usage(service, &request.query).await,
+        ["hull", "check"] if post => system::check(service, &request.query).await,
+        ["hull", "collect"] if post => system::collect(service).await,
+
+        ["containers", "json"] if get => containers::list(service, &request.query).await,
+        ["containers", "create"] if post => containers::create(service, request).await,
+        ["containers", "prune"] if post => containers::prune(service, &request.query).await,
+        ["containers", id, "json"] if get => containers::inspect(service, id, &request.query).await,
+        ["containers", id, "logs"] if get => containers::logs(service, id, &request.query).await,
+        ["containers", id, "start"] if post => containers::start(service, id).await,
+        ["containers", id, "stop"] if post => containers::stop(service, id, &request.query).await,
+        ["containers", id, "kill"] if post => containers::kill(service, id, &request.query).await,
+        ["containers", id, "wait"] if post => containers::wait(service, id, &request.query).await,
+        ["containers", id, "attach"] if post => containers::attach(service, id, request).await,
+        ["containers", id, "resize"] if post => {
+            containers::resize(service, id, &request.query).await
+        }
+        ["containers", id, "exec"] if post => containers::exec_create(service, id, request).await,
+        ["containers", id] if delete => containers::delete(service, id, &request.query).await,
+
+        ["exec", id, "start"] if post => containers::exec_start(service, id, request).await,
+        ["exec", id, "resize"] if post => {
+            containers::exec_resize(service, id, &request.query).await
+        }
+        ["exec", id, "json"] if get => containers::exec_inspect(service, id).await,
+
+        ["volumes"] if get => volumes::list(service, &request.query).await,
+        ["volumes", "create"] if post => volumes::create(service, request).await,
+        ["volumes", "prune"] if post => volumes::prune(service, &request.query).await,
+        ["volumes", name] if get => volumes::inspect(service, name).await,
+        ["volumes", name] if delete => volumes::delete(service, name, &request.query).await,
+
+        ["images", ..] => images::handle(service, request).await,
+        _ => Err(ApiError::not_found("page not found")),
+    }
+}
