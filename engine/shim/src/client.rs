@@ -273,6 +273,13 @@ impl ExitWaiter {
     }
 }
 
+/// The socket itself, for who waits without a thread: a message with a [`Reply`] comes on it.
+impl From<ExitWaiter> for OwnedFd {
+    fn from(waiter: ExitWaiter) -> Self {
+        waiter.socket
+    }
+}
+
 impl AsFd for ExitWaiter {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
