@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use hull_sys::probe::Probe;
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::paths;
@@ -60,7 +61,7 @@ pub(crate) struct View {
     no_new_privs: Option<u32>,
     /// 0 none, 2 filter.
     seccomp_mode: Option<u32>,
-    /// `ok` or the error's name, by call.
+    /// `ok`, `EPERM`, `ENOSYS` or `errno N`, by call.
     calls: BTreeMap<String, String>,
     readable: BTreeMap<&'static str, String>,
     writable: BTreeMap<&'static str, String>,
@@ -165,7 +166,9 @@ impl View {
 fn calls() -> BTreeMap<String, String> {
     let verdict = |probe: Probe| match probe.run() {
         Ok(()) => "ok".to_owned(),
-        Err(error) => format!("{error:?}"),
+        Err(Errno::PERM) => "EPERM".to_owned(),
+        Err(Errno::NOSYS) => "ENOSYS".to_owned(),
+        Err(error) => format!("errno {}", error.raw_os_error()),
     };
     Probe::ALL.iter().map(|probe| (format!("{probe:?}"), verdict(*probe))).collect()
 }

@@ -1,1 +1,19 @@
-//! Tests.
+//! Fixtures and drivers for tests of the built programs.
+//!
+//! Not here: assertions about one feature. Each test makes a [`Hull`] of its own, with its own
+//! state in a temporary folder, and ends with [`Hull::finish`], which fails if anything is left.
+#![expect(clippy::print_stderr, reason = "what was skipped is told to the one who runs the tests")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test that asked for it")]
+#![expect(clippy::missing_panics_doc, reason = "failing a test is what these are for")]
+
+pub mod archive;
+pub mod busybox;
+pub mod image;
+pub mod leaks;
+pub mod needs;
+pub mod terminal;
+pub mod writes;
+
+mod driver;
+
+pub use driver::{Hull, Output, eventually, kill_9};
