@@ -162,3 +162,6 @@ fn make_parents(path: &Path) -> Result<(), FileError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

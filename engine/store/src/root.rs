@@ -186,13 +186,18 @@ impl Root {
         }
     }
 
-    /// Gives a nameless file its name, in place of what has it.
+    /// Gives a nameless file its name, in place of what has it. If that fails the file is spent:
+    /// one that had a name and lost it cannot be linked again.
     pub(crate) fn link_over(&self, file: &impl AsRawFd, path: &str) -> Result<(), FileError> {
         let between = format!("ingest/{}", random_name());
         // The file between the two calls has no lock: keep the collection from sweeping it.
         let _lock = self.lock_shared()?;
         self.link(file, &between)?;
-        self.rename(&between, path)
+        self.rename(&between, path).inspect_err(|_| {
+            if let Err(error) = self.unlink(&between) {
+                tracing::warn!(path = between, %error, "cannot remove an unfinished write");
+            }
+        })
     }
 
     /// Writes a whole file in place of what is there.
@@ -244,10 +249,9 @@ impl Root {
         }
     }
 
+    /// Brings the names in a directory to disk. One that somebody removed meanwhile has none.
     pub(crate) fn sync_directory(&self, path: &str) -> Result<(), FileError> {
-        let Some(directory) = self.open_directory(path)? else {
-            return Err(self.error("sync", path, Errno::NOENT));
-        };
+        let Some(directory) = self.open_directory(path)? else { return Ok(()) };
         rustix::fs::fsync(directory).map_err(|error| self.error("sync", path, error))
     }
 

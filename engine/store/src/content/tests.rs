@@ -17,7 +17,7 @@ fn what_was_put_is_read() {
     assert_eq!(blobs.read(&blob.digest, 5).unwrap(), b"hello");
     assert_eq!(blobs.stat(&blob.digest).unwrap(), Some(5));
     assert!(blobs.contains(&blob.digest).unwrap());
-    assert_eq!(blobs.list().unwrap(), [blob.digest.clone()]);
+    assert_eq!(blobs.list().unwrap(), std::slice::from_ref(&blob.digest));
     let path = fixture.path(&super::blob_path(&blob.digest));
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o444);
     assert_eq!(fixture.reopened().blobs().read(&blob.digest, 5).unwrap(), b"hello");

@@ -11,7 +11,7 @@ use crate::content::{blob_path, size_of};
 use crate::error::{ErrorKind, FileError};
 use crate::format::{DIRECTORIES, GC_LOCK, LAYER_MODE, VERSION};
 use crate::layers::{LayerMode, layer_path};
-use crate::metadata::{ContainerRecord, image_path, record};
+use crate::metadata::{ContainerRecord, image_path, name, record};
 use crate::tree;
 
 /// How thorough a check is.
@@ -410,7 +410,6 @@ impl Check<'_> {
     }
 
     fn own_name(&mut self, container: &ContainerRecord) -> Result<(), FileError> {
-        use crate::metadata::name;
         let ContainerRecord { id, name, .. } = container;
         let root = &self.store.root;
         if name::owner(root, name)?.as_ref() == Some(id)
@@ -434,9 +433,7 @@ impl Check<'_> {
             }
             // Between a name and its container there is a moment: look again behind the lock.
             let _lock = self.store.root.lock_exclusive()?;
-            if self.store.is_stale_name(&name)?
-                && self.store.root.exists(&format!("names/{name}"))?
-            {
+            if self.store.is_stale_name(&name)? && name::owner(&self.store.root, &name)?.is_some() {
                 self.problem(
                     format_args!("name {name}"),
                     ProblemKind::Stray,

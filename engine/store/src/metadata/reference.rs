@@ -54,12 +54,12 @@ impl Store {
             return Err(SetRefError::MissingImage(descriptor.digest.clone()));
         }
         let json = record::encode(&Target { descriptor: descriptor.clone() });
-        let file = self.root.filled(&json, Durability::Durable)?;
         // Somebody who removes the repository's last reference may take an empty directory away
         // between making it and using it.
         let mut attempts = 0;
         loop {
             make_parents(&self.root, &path)?;
+            let file = self.root.filled(&json, Durability::Durable)?;
             match self.root.link_over(&file, &path) {
                 Err(error)
                     if error.io().kind() == std::io::ErrorKind::NotFound && attempts < 100 =>
@@ -69,7 +69,11 @@ impl Store {
                 result => break result?,
             }
         }
-        Ok(self.root.sync_parent(&path)?)
+        // Whoever made the directories may not have come to syncing them.
+        for directory in parents(&path).into_iter().rev() {
+            self.root.sync_directory(directory)?;
+        }
+        Ok(self.root.sync_directory("refs")?)
     }
 
     /// What a reference points at, `None` if there is no such reference. Four system calls.
@@ -159,8 +163,7 @@ fn parents(path: &str) -> Vec<&str> {
 fn make_parents(root: &Root, path: &str) -> Result<(), FileError> {
     for parent in parents(path) {
         match root.make_directory(parent, 0o700) {
-            Ok(true) => root.sync_parent(parent)?,
-            Ok(false) => {}
+            Ok(_) => {}
             // Taken away again by who removes a reference: the caller tries once more.
             Err(error) if error.io().kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
