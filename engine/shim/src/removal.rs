@@ -247,11 +247,11 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_deeper_than_descriptors_is_deleted() {
+    fn a_deep_tree_is_deleted() {
         let directory = tempfile::tempdir().unwrap();
         drop(root(directory.path()));
         let mut at = OwnedFd::from(fs::File::open(directory.path().join("containers")).unwrap());
-        for name in std::iter::once(c"c1").chain(std::iter::repeat_n(c"d", 3000)) {
+        for name in std::iter::once(c"c1").chain(std::iter::repeat_n(c"d", 500)) {
             rustix::fs::mkdirat(&at, name, Mode::RWXU).unwrap();
             at = open_directory(at.as_fd(), name).unwrap();
         }

@@ -3,11 +3,12 @@
 //! ```text
 //! detach ─ receive ─ lock ─ sandbox ─ state: running ─ answer ─ supervise ─ exit
 //!                      └─ failed: state or --rm ─ answer
-//! exit: output to its end ─ state: exited, or --rm ─ tell waiters ─ cgroup ─ let go of the lock
-//!       ─ clients take the rest ─ files deleted ─ (with the process) the overlay closed
+//! exit: output to its end ─ state: exited, or --rm ─ tell waiters ─ cgroup ─ overlay closed
+//!       ─ let go of the lock ─ files deleted ─ clients that are slow take the rest
 //! ```
 //!
-//! What may take long comes after the lock is free: by then the container can be started again.
+//! Nobody waits for what comes after the waiters were told, but for the container's next start,
+//! which waits for the lock.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::PanicHookInfo;
@@ -27,8 +28,8 @@ use crate::streams::Streams;
 use crate::supervisor::Supervisor;
 use crate::waiters::reply;
 
-/// How long clients have for the last output before files are deleted.
-const BEFORE_DELETING: Duration = Duration::from_millis(500);
+/// How long clients have for the last output before the slow part of the clean-up.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Lives.
 ///
@@ -147,12 +148,14 @@ fn supervise(
     let discarded = record_exit(container, state, &mut exit);
     waiters.tell(&exit);
     drop(listener);
-    if remove_cgroup(&running) {
+    let removed = remove_cgroup(&running);
+    serve_rest(&mut streams, Some(Instant::now() + LAST_WORDS), &mut buffer);
+    // Closes the overlay, which syncs its writable layer: the next start must find it unmounted.
+    drop(running);
+    if removed {
         release(container);
     }
     drop(lock);
-    let soon = Instant::now() + BEFORE_DELETING;
-    serve_rest(&mut streams, Some(soon), &mut buffer);
     delete(container, discarded);
     serve_rest(&mut streams, None, &mut buffer);
 }
