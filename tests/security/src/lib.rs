@@ -1,1 +1,1 @@
-//! Tests.
+//! Escape attempts, one per class of past attack, under `tests/`.

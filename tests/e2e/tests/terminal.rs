@@ -1,0 +1,66 @@
+//! Containers on a terminal, driven as a person would.
+
+use hull_test_support::Hull;
+use hull_test_support::busybox::busybox_image;
+use hull_test_support::terminal::Terminal;
+
+fn with_busybox() -> Option<Hull> {
+    let hull = Hull::new()?;
+    hull.load(&busybox_image()?, "busybox");
+    Some(hull)
+}
+
+#[test]
+fn privileged_shell_on_a_terminal() {
+    let Some(hull) = with_busybox() else { return };
+    let command = hull.command(&["run", "--rm", "-it", "--name", "c", "busybox"]);
+    let mut terminal = Terminal::start(&command, 101, 37);
+    terminal.expect("# ");
+    terminal.send("tty; stty size\n");
+    terminal.expect("/dev/pts/0");
+    terminal.expect("37 101");
+    terminal.expect("# ");
+    terminal.resize(90, 20);
+    terminal.send("sleep 0.3; stty size\n");
+    terminal.expect("20 90");
+    terminal.expect("# ");
+    terminal.send("sleep 100\n");
+    terminal.send("\x03");
+    terminal.expect("# ");
+    terminal.send("echo $TERM; exit 17\n");
+    terminal.expect("xterm");
+    let (code, shown) = terminal.finish();
+    assert_eq!(code, 17, "{shown}");
+    hull.finish();
+}
+
+#[test]
+fn privileged_exec_on_a_terminal_and_detach() {
+    let Some(hull) = with_busybox() else { return };
+    hull.ok(&["run", "-dit", "--name", "c", "busybox"]);
+    let mut terminal = Terminal::start(&hull.command(&["exec", "-it", "c", "sh"]), 80, 24);
+    terminal.expect("# ");
+    terminal.send("tty; exit 3\n");
+    terminal.expect("/dev/pts/1");
+    assert_eq!(terminal.finish().0, 3);
+    let mut terminal = Terminal::start(&hull.command(&["attach", "c"]), 80, 24);
+    terminal.send("echo from $((40+2))\n");
+    terminal.expect("from 42");
+    // ctrl-p ctrl-q leaves the container running.
+    terminal.send("\x10\x11");
+    let (code, shown) = terminal.finish();
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(hull.inspect("c", "{{.State.Running}}"), "true");
+    hull.finish();
+}
+
+#[test]
+fn privileged_terminal_needs_a_terminal() {
+    let Some(hull) = with_busybox() else { return };
+    let output = hull.run_with_input(&["run", "--rm", "-it", "busybox", "true"], b"x");
+    assert_ne!(output.code, 0);
+    assert!(output.stderr.to_lowercase().contains("tty"), "{}", output.stderr);
+    // A terminal for the container alone is fine.
+    assert_eq!(hull.run(&["run", "--rm", "-t", "busybox", "tty"]).stdout, "/dev/pts/0\r\n");
+    hull.finish();
+}
