@@ -56,3 +56,6 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
         _ => Err(ApiError::not_found("page not found")),
     }
 }
+
+#[cfg(test)]
+mod tests;

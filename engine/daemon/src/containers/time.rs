@@ -95,7 +95,7 @@ mod tests {
         check("2024-01-02T03:04:05.6Z", "2024-01-02T03:04:05.6Z");
         check("2024-01-02T03:04:05+01:00", "2024-01-02T02:04:05Z");
         let ago = Timestamp::now() - parse("1h30m").unwrap();
-        assert!((5399.0..5401.0).contains(&ago.total(jiff::Unit::Second).unwrap()));
+        assert!((5399..5401).contains(&ago.as_secs()), "{ago}");
         for bad in ["", "x", "1x", "h", "1h-", "1.1234567890"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
