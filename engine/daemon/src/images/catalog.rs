@@ -1,0 +1,127 @@
+//! Every image that is here, grouped by image ID.
+
+use std::collections::BTreeMap;
+
+use hull_oci::{Digest, Reference};
+use hull_store::{ImageRecord, Store};
+
+use super::failure::StoreError;
+use super::select::{self, Selected};
+use super::{ORIGIN_DOCKER_ARCHIVE, ORIGIN_IMPORT};
+
+/// All records and names that lead to one image ID.
+#[derive(Debug, Clone)]
+pub(super) struct Image {
+    /// What this host would run of it.
+    pub(super) selected: Selected,
+    /// Its records, at least one.
+    pub(super) records: Vec<ImageRecord>,
+    /// Its names, sorted.
+    pub(super) names: Vec<Reference>,
+    /// `repository@digest` for names of content that has its digest from elsewhere: a manifest
+    /// made here is nothing anybody else could ask for.
+    pub(super) digests: Vec<String>,
+}
+
+/// Everything that is here.
+#[derive(Debug, Clone)]
+pub(super) struct Catalog {
+    /// The images, newest first.
+    pub(super) images: Vec<Image>,
+}
+
+impl Image {
+    fn new(selected: Selected) -> Self {
+        Self { selected, records: Vec::new(), names: Vec::new(), digests: Vec::new() }
+    }
+
+    fn add_name(&mut self, name: Reference, target: &Digest) {
+        let foreign = |record: &ImageRecord| {
+            !matches!(record.origin.as_str(), ORIGIN_DOCKER_ARCHIVE | ORIGIN_IMPORT)
+        };
+        let mut records = self.records.iter().filter(|record| record.descriptor.digest == *target);
+        if records.any(foreign) {
+            let digest = name.with_digest(target.clone()).familiar();
+            // Names come sorted: those of one repository follow each other.
+            if self.digests.last() != Some(&digest) {
+                self.digests.push(digest);
+            }
+        }
+        self.names.push(name);
+    }
+
+    /// The image ID.
+    pub(super) fn id(&self) -> &Digest {
+        &self.selected.image_id
+    }
+
+    /// Names with a tag, in the form people write.
+    pub(super) fn tags(&self) -> Vec<String> {
+        let tagged = self.names.iter().filter(|name| name.tag().is_some());
+        tagged.map(Reference::familiar).collect()
+    }
+
+    /// When it was built, seconds since 1970.
+    pub(super) fn created(&self) -> i64 {
+        super::seconds(self.selected.config.created.as_deref())
+    }
+
+    /// Bytes of its layers, uncompressed.
+    pub(super) fn size(&self, store: &Store) -> u64 {
+        let diff_ids = &self.selected.config.rootfs.diff_ids;
+        // A layer that `check` would miss is no reason to list nothing.
+        let sizes = diff_ids.iter().filter_map(|diff_id| store.layers().info(diff_id).ok());
+        sizes.map(|info| info.tar_size).sum()
+    }
+}
+
+impl Catalog {
+    /// Reads everything. What cannot be read is left out with a warning: `check` names it.
+    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
+        let mut groups: BTreeMap<Digest, Image> = BTreeMap::new();
+        let mut id_of: BTreeMap<Digest, Digest> = BTreeMap::new();
+        for record in store.images()? {
+            let digest = record.descriptor.digest.clone();
+            let selected = match select::any(store, &record.descriptor) {
+                Ok(selected) => selected,
+                Err(error) => {
+                    let error = crate::error::chain(&error);
+                    tracing::warn!(%digest, error, "skipped an image");
+                    continue;
+                }
+            };
+            id_of.insert(digest, selected.image_id.clone());
+            groups
+                .entry(selected.image_id.clone())
+                .or_insert_with(|| Image::new(selected))
+                .records
+                .push(record);
+        }
+        for (reference, target) in store.refs()? {
+            if let Some(image) = id_of.get(&target.digest).and_then(|id| groups.get_mut(id)) {
+                image.add_name(reference, &target.digest);
+            }
+        }
+        let mut images: Vec<Image> = groups.into_values().collect();
+        images.sort_by_key(|image| std::cmp::Reverse(image.created()));
+        Ok(Self { images })
+    }
+
+    /// Images whose ID, or the digest of one of whose records, begins with `prefix`: hex digits,
+    /// with or without `sha256:`.
+    pub(super) fn by_prefix(&self, prefix: &str) -> Vec<&Image> {
+        let hex = prefix.strip_prefix("sha256:").unwrap_or(prefix);
+        if hex.is_empty() || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Vec::new();
+        }
+        let by_id = |image: &&Image| image.id().hex().starts_with(hex);
+        let found: Vec<_> = self.images.iter().filter(by_id).collect();
+        if !found.is_empty() {
+            return found;
+        }
+        let by_record = |image: &&Image| {
+            image.records.iter().any(|record| record.descriptor.digest.hex().starts_with(hex))
+        };
+        self.images.iter().filter(by_record).collect()
+    }
+}

@@ -1,0 +1,213 @@
+//! The image endpoints of the Engine API.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hull_api::image::ProgressMessage;
+use hull_oci::Platform;
+use hull_shim::state::Status;
+use hull_store::{ContainerRecord, Store};
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode};
+
+use super::{Images, ImportOptions, ListOptions, LoadOptions};
+use crate::containers;
+use crate::error::ApiError;
+use crate::http::{self, Body, BodySender, Query, Request, Response};
+use crate::service::{Engine, Service};
+
+/// Answers a request below `/images`.
+///
+/// # Errors
+/// The operation's own, or `NotFound` if there is none of that name.
+pub async fn handle(service: &Service, request: Request) -> Result<Response, ApiError> {
+    let segments = request.segments.clone();
+    let path: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
+    let method = &request.method;
+    let (get, post) = (method == Method::GET, method == Method::POST);
+    // Names hold slashes, and clients do not escape them.
+    match path.as_slice() {
+        ["json"] if get => list(service, &request.query).await,
+        ["load"] if post => Ok(load(service, request)?),
+        ["create"] if post => create(service, request),
+        ["prune"] if post => prune(service, &request.query).await,
+        [name @ .., "json"] if get => inspect(service, name.join("/")).await,
+        [name @ .., "history"] if get => history(service, name.join("/"), &request.query).await,
+        [name @ .., "tag"] if post => tag(service, name.join("/"), &request.query).await,
+        name if method == Method::DELETE && !name.is_empty() => {
+            delete(service, name.join("/"), &request.query).await
+        }
+        _ => Err(ApiError::not_found("page not found")),
+    }
+}
+
+async fn list(service: &Service, query: &Query) -> Result<Response, ApiError> {
+    let options = ListOptions { filters: query.filters()?, shared_size: query.flag("shared-size") };
+    let images = with(service, move |images, _| images.list(&options)).await?;
+    http::json(&images)
+}
+
+async fn inspect(service: &Service, name: String) -> Result<Response, ApiError> {
+    http::json(&with(service, move |images, _| images.inspect(&name)).await?)
+}
+
+async fn history(service: &Service, name: String, query: &Query) -> Result<Response, ApiError> {
+    let platform = platform(query)?;
+    let items = with(service, move |images, _| images.history(&name, platform.as_ref())).await?;
+    http::json(&items)
+}
+
+async fn tag(service: &Service, name: String, query: &Query) -> Result<Response, ApiError> {
+    let repository = query.get("repo").unwrap_or_default().to_owned();
+    let tag = query.get("tag").map(str::to_owned);
+    with(service, move |images, _| Ok(images.tag(&name, &repository, tag.as_deref())?)).await?;
+    Ok(http::status(StatusCode::CREATED))
+}
+
+async fn delete(service: &Service, name: String, query: &Query) -> Result<Response, ApiError> {
+    let force = query.flag("force");
+    let removed = with(service, move |images, _| {
+        let running = |container: &ContainerRecord| is_running(images.store, container);
+        Ok(images.delete(&name, force, &running)?)
+    });
+    http::json(&removed.await?)
+}
+
+async fn prune(service: &Service, query: &Query) -> Result<Response, ApiError> {
+    let filters = query.filters()?;
+    http::json(&with(service, move |images, _| images.prune(&filters)).await?)
+}
+
+fn load(service: &Service, request: Request) -> Result<Response, ApiError> {
+    let options =
+        LoadOptions { quiet: request.query.flag("quiet"), platform: platform(&request.query)? };
+    stream(service, request.body, move |images, input, progress| {
+        images.load(input.as_fd(), &options, progress)?;
+        Ok(())
+    })
+}
+
+/// `POST /images/create`: only imports, there is no registry to pull from.
+fn create(service: &Service, request: Request) -> Result<Response, ApiError> {
+    let query = &request.query;
+    match query.get("fromSrc") {
+        Some("-") => {}
+        Some(source) => {
+            return Err(ApiError::invalid(format!("cannot import from {source:?}: only from -")));
+        }
+        None => {
+            let what = query.get("fromImage").unwrap_or("an image");
+            return Err(ApiError::new(
+                hull_api::ErrorKind::Unavailable,
+                format!("cannot pull {what}: this version has no registry client"),
+            )
+            .hint("bring images with `hull load` or `hull import`"));
+        }
+    }
+    let options = ImportOptions {
+        repository: query.get("repo").map(str::to_owned),
+        tag: query.get("tag").map(str::to_owned),
+        message: query.get("message").unwrap_or_default().to_owned(),
+        changes: query.all("changes").map(str::to_owned).collect(),
+        platform: platform(query)?,
+    };
+    stream(service, request.body, move |images, input, progress| {
+        let id = images.import(input.as_fd(), &options)?;
+        progress(ProgressMessage::status(id.to_string()));
+        Ok(())
+    })
+}
+
+/// Runs work on images where it may wait.
+async fn with<T, F>(service: &Service, work: F) -> Result<T, ApiError>
+where
+    F: FnOnce(Images<'_>, &Arc<Engine>) -> Result<T, ApiError> + Send + 'static,
+    T: Send + 'static,
+{
+    let run = move |engine: &Arc<Engine>| {
+        let worker = engine.helper("hull-worker")?;
+        work(Images { store: engine.store()?, worker: &worker }, engine)
+    };
+    service.run(run).await
+}
+
+type Progress<'a> = &'a mut dyn FnMut(ProgressMessage);
+
+/// Runs work that reads the body and answers with a stream of messages.
+///
+/// The answer's status line is sent with the first message, so what goes wrong is told in the
+/// stream, as Docker does.
+fn stream<F>(service: &Service, body: Incoming, work: F) -> Result<Response, ApiError>
+where
+    F: FnOnce(Images<'_>, OwnedFd, Progress<'_>) -> Result<(), ApiError> + Send + 'static,
+{
+    let fail = |error: std::io::Error| {
+        ApiError::chain(hull_api::ErrorKind::Unavailable, &error).context("cannot make a pipe")
+    };
+    let (reader, writer) = std::io::pipe().map_err(fail)?;
+    let writer = tokio::net::unix::pipe::Sender::from_owned_fd(writer.into());
+    let writer = writer.map_err(fail)?;
+    let (sender, answer) = Body::stream();
+    let feeder = tokio::spawn(feed(body, writer));
+    let service = service.clone();
+    tokio::spawn(async move {
+        let messages = sender.clone();
+        let run = service.run_long(move |engine| {
+            let worker = engine.helper("hull-worker")?;
+            let images = Images { store: engine.store()?, worker: &worker };
+            // A client that is gone does not undo what it asked for.
+            let mut progress = |message| line(&messages, &message);
+            work(images, reader.into(), &mut progress)
+        });
+        let result = run.await;
+        feeder.abort();
+        if let Err(error) = result {
+            tracing::debug!(error = %error.message, "failed with the answer under way");
+            sender.send_json(&ProgressMessage::error(error.message, error.hint)).await;
+        }
+    });
+    Ok(http::typed("application/json", answer))
+}
+
+/// Sends one message, if anybody still reads them.
+fn line(sender: &BodySender, message: &ProgressMessage) {
+    let mut text = serde_json::to_vec(message).expect("a message has text keys");
+    text.extend_from_slice(b"\r\n");
+    if !sender.send_blocking(Bytes::from(text)) {
+        tracing::debug!("nobody reads the progress messages");
+    }
+}
+
+/// Copies the body into a pipe. A body that breaks off, or a reader that has seen enough, ends
+/// it: the reader judges what came.
+async fn feed(mut body: Incoming, mut writer: tokio::net::unix::pipe::Sender) {
+    use tokio::io::AsyncWriteExt;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return };
+        let Ok(piece) = frame.into_data() else { continue };
+        if writer.write_all(&piece).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The parameter `platform`: `os/architecture`, or a platform in JSON.
+fn platform(query: &Query) -> Result<Option<Platform>, ApiError> {
+    let Some(text) = query.get("platform") else { return Ok(None) };
+    let parsed = if text.starts_with('{') {
+        serde_json::from_str::<Platform>(text).map(Platform::normalized).map_err(|e| e.to_string())
+    } else {
+        text.parse::<Platform>().map_err(|error| error.to_string())
+    };
+    parsed.map(Some).map_err(|why| ApiError::invalid(format!("invalid platform: {why}")))
+}
+
+/// Whether a container runs; one that cannot be looked at might.
+fn is_running(store: &Store, container: &ContainerRecord) -> bool {
+    match containers::state_of(store, &container.id) {
+        Ok(state) => state.flatten().is_some_and(|state| state.status == Status::Running),
+        Err(_) => true,
+    }
+}

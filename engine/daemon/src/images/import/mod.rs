@@ -1,0 +1,245 @@
+//! An image out of one root file system tar.
+
+mod changes;
+mod health;
+mod words;
+
+pub use changes::ChangeError;
+pub(super) use health::duration;
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use hull_api::ErrorKind;
+use hull_oci::{
+    Descriptor, Digest, History, ImageConfig, Manifest, Platform, RootFs, RuntimeConfig, media_type,
+};
+use hull_store::{ImageRecord, LayerIngest, LayerMode, LayerReport};
+use hull_worker::client::WorkerError;
+use hull_worker::job::{Answer, Job};
+
+use super::failure::{self, OfStore, StoreError};
+use super::tag::{TagError, new_name};
+use super::{Images, ORIGIN_IMPORT, now, worker};
+use crate::error::ApiError;
+
+/// How to import.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// Name to give; without one the image is only known by its ID.
+    pub repository: Option<String>,
+    /// Tag of the name.
+    pub tag: Option<String>,
+    /// Commit message; `Imported from -` if empty.
+    pub message: String,
+    /// Dockerfile instructions to apply to the config.
+    pub changes: Vec<String>,
+    /// What it runs on; this host's if absent.
+    pub platform: Option<Platform>,
+}
+
+/// Why a root file system was not imported. Nothing of it is kept then.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The name is none.
+    #[error(transparent)]
+    Name(#[from] TagError),
+    /// A change cannot be applied.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The input cannot be read or kept.
+    #[error("cannot receive the root file system")]
+    Receive(#[source] std::io::Error),
+    /// There is no input.
+    #[error("the root file system to import is empty: not a single byte came")]
+    Empty,
+    /// The tar cannot be read.
+    #[error("cannot read the root file system")]
+    Layer(#[from] WorkerError),
+    /// The worker answered another question.
+    #[error("the worker gave an answer of the wrong kind")]
+    Answer,
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl<E: Into<StoreError> + OfStore> From<E> for ImportError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<ImportError> for ApiError {
+    fn from(error: ImportError) -> Self {
+        let kind = match error {
+            ImportError::Name(error) => return error.into(),
+            ImportError::Change(_) | ImportError::Empty => ErrorKind::Invalid,
+            ImportError::Receive(ref source) => failure::of_io(source),
+            ImportError::Layer(ref source) => failure::of_worker(source),
+            ImportError::Answer => ErrorKind::Internal,
+            ImportError::Store(ref source) => source.kind(),
+        };
+        Self::chain(kind, &error)
+    }
+}
+
+/// A layer that was read and is not in the store yet.
+struct Received<'s> {
+    ingest: LayerIngest<'s>,
+    report: LayerReport,
+    /// The bytes as they came, where the layer itself does not hold them.
+    copy: Option<File>,
+}
+
+impl Images<'_> {
+    /// Makes an image of the tar that `input` yields: a file or the read end of a pipe, plain,
+    /// gzip or zstd. Returns the image ID.
+    ///
+    /// # Errors
+    /// See [`ImportError`]. On an error nothing is kept.
+    pub fn import(
+        &self,
+        input: BorrowedFd<'_>,
+        options: &ImportOptions,
+    ) -> Result<Digest, ImportError> {
+        let name = match &options.repository {
+            Some(repository) => Some(new_name(repository, options.tag.as_deref())?),
+            None => None,
+        };
+        let runtime = changes::apply(&options.changes)?;
+        let Received { ingest, report, copy } = self.receive(input)?;
+        let lease = self.store.lease()?;
+        lease.add(&report.diff_id)?;
+        lease.add(&report.digest)?;
+        if let Some(file) = copy {
+            self.store.blobs().commit_file(&file, &report.digest)?;
+        }
+        let config = config(options, runtime, &report.diff_id).to_bytes();
+        let manifest = manifest(&config, &report).to_bytes();
+        self.store.layers().publish(ingest, report)?;
+        let id = Digest::sha256(&config);
+        let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
+        for (digest, bytes) in [(&id, &config), (&descriptor.digest, &manifest)] {
+            lease.add(digest)?;
+            self.store.blobs().put_bytes(bytes)?;
+        }
+        self.store.put_image(&ImageRecord {
+            descriptor: descriptor.clone(),
+            created: now(),
+            origin: ORIGIN_IMPORT.to_owned(),
+        })?;
+        if let Some(name) = name {
+            self.store.set_ref(&name, &descriptor)?;
+        }
+        Ok(id)
+    }
+
+    /// Has a worker read the input.
+    ///
+    /// A plain tar that will be kept as it is goes straight through; everything else is spooled
+    /// first, because its bytes are kept too and its size bounds what it may grow to.
+    fn receive(&self, input: BorrowedFd<'_>) -> Result<Received<'_>, ImportError> {
+        let mut input = File::from(input.try_clone_to_owned().map_err(ImportError::Receive)?);
+        let mut head = Vec::new();
+        (&mut input).take(4).read_to_end(&mut head).map_err(ImportError::Receive)?;
+        if head.is_empty() {
+            return Err(ImportError::Empty);
+        }
+        let ingest = self.store.layers().prepare()?;
+        if ingest.mode() == LayerMode::Erofs && !is_compressed(&head) {
+            let report = self.pass_through(&ingest, &head, input)?;
+            return Ok(Received { ingest, report, copy: None });
+        }
+        let mut spool = self.store.blobs().temporary()?;
+        let size = spool
+            .write_all(&head)
+            .and_then(|()| std::io::copy(&mut input, &mut spool))
+            .and_then(|rest| spool.rewind().map(|()| rest + head.len() as u64))
+            .map_err(ImportError::Receive)?;
+        let report = self.read_layer(&ingest, spool.as_fd(), Some(size))?;
+        let held = ingest.mode() == LayerMode::Erofs && report.compression.is_empty();
+        Ok(Received { ingest, report, copy: Some(spool).filter(|_| !held) })
+    }
+
+    fn pass_through(
+        &self,
+        ingest: &LayerIngest<'_>,
+        head: &[u8],
+        mut input: File,
+    ) -> Result<LayerReport, ImportError> {
+        let (reader, writer) = std::io::pipe().map_err(ImportError::Receive)?;
+        let mut writer = File::from(OwnedFd::from(writer));
+        std::thread::scope(|scope| {
+            let feeder = scope.spawn(move || {
+                writer.write_all(head)?;
+                std::io::copy(&mut input, &mut writer)
+            });
+            let read = self.read_layer(ingest, reader.as_fd(), None);
+            drop(reader);
+            let fed = feeder.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
+            match (read, fed) {
+                // A worker that refuses the tar leaves the rest unread: its reason is the one.
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    Err(ImportError::Receive(error))
+                }
+                (Ok(report), _) => Ok(report),
+            }
+        })
+    }
+
+    fn read_layer(
+        &self,
+        ingest: &LayerIngest<'_>,
+        input: BorrowedFd<'_>,
+        size: Option<u64>,
+    ) -> Result<LayerReport, ImportError> {
+        let job = Job::Layer {
+            range: size.map(|size| (0, size)),
+            mode: ingest.mode(),
+            limits: worker::limits(size.unwrap_or(worker::MAX_BYTES)),
+        };
+        let outputs = ingest.descriptors()?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            std::iter::once(input).chain(outputs.iter().map(AsFd::as_fd)).collect();
+        match worker::run(self.worker, &job, &descriptors)? {
+            Answer::Layer(report) => Ok(report),
+            _ => Err(ImportError::Answer),
+        }
+    }
+}
+
+/// Whether bytes begin as gzip or zstd do.
+fn is_compressed(head: &[u8]) -> bool {
+    head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+}
+
+/// The config that Docker writes for an import.
+fn config(options: &ImportOptions, runtime: RuntimeConfig, diff_id: &Digest) -> ImageConfig {
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let comment = match options.message.as_str() {
+        "" => "Imported from -".to_owned(),
+        message => message.to_owned(),
+    };
+    let created = Some(now());
+    ImageConfig {
+        architecture: platform.architecture,
+        variant: platform.variant,
+        os: platform.os,
+        author: String::new(),
+        comment: comment.clone(),
+        created: created.clone(),
+        config: Some(runtime),
+        rootfs: RootFs { diff_ids: vec![diff_id.clone()], ..RootFs::default() },
+        history: vec![History { created, comment, ..History::default() }],
+    }
+}
+
+/// The manifest: one layer, as it came.
+fn manifest(config: &[u8], layer: &LayerReport) -> Manifest {
+    let kind = media_type::oci_layer(&layer.compression);
+    let layer = Descriptor::new(kind, layer.digest.clone(), layer.size);
+    Manifest::of(Descriptor::of(media_type::OCI_CONFIG, config), vec![layer])
+}

@@ -1,0 +1,71 @@
+//! Images: loading, importing, naming, listing, removing.
+//!
+//! An *image record* says that a manifest or index is here, references name records, and the
+//! digest of the image config that this host would run is the image ID by which records are
+//! grouped. Everything here is synchronous and belongs on a thread that may wait; [`handle`]
+//! alone knows HTTP.
+//!
+//! Hostile bytes: layers and archives are read by a sealed worker only; manifests and configs go
+//! through the strict parsers of `hull-oci`, bounded in size.
+
+mod catalog;
+pub mod failure;
+mod history;
+mod http;
+mod import;
+mod inspect;
+mod list;
+mod load;
+mod pattern;
+mod prune;
+mod remove;
+mod resolve;
+mod select;
+mod tag;
+mod worker;
+
+pub use http::handle;
+pub use import::{ChangeError, ImportError, ImportOptions};
+pub use list::ListOptions;
+pub(crate) use list::summaries;
+pub use load::{LoadError, LoadOptions};
+pub use remove::{IsRunning, RemoveError};
+pub use resolve::{Mismatch, ResolveError, ResolvedImage, resolve_image};
+pub use tag::TagError;
+
+use hull_oci::Digest;
+use hull_store::Store;
+use std::path::Path;
+
+/// Where the records of loaded layouts say they come from.
+const ORIGIN_LAYOUT: &str = "oci-layout";
+
+/// The same for images whose manifest was made here.
+const ORIGIN_DOCKER_ARCHIVE: &str = "docker-archive";
+
+/// The same for imported root file systems.
+const ORIGIN_IMPORT: &str = "import";
+
+/// What operations on images need.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    /// The state on disk.
+    pub store: &'a Store,
+    /// Path of `hull-worker`.
+    pub worker: &'a Path,
+}
+
+/// The first 12 hex digits, as listings show an ID.
+fn short(digest: &Digest) -> &str {
+    &digest.hex()[..12]
+}
+
+/// The time in RFC 3339.
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// Seconds since 1970 of an RFC 3339 time, 0 for none or one that makes no sense.
+fn seconds(time: Option<&str>) -> i64 {
+    time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map_or(0, jiff::Timestamp::as_second)
+}
