@@ -32,7 +32,7 @@ pub use layers::{
 };
 pub use metadata::{
     ContainerRecord, CreateContainerError, CreateVolumeError, FindContainerError, FindVolumeError,
-    ImageRecord, Lease, NameError, PutImageError, RecordError, SetRefError, UpdateError,
+    ImageRecord, Lease, NameError, PutImageError, RecordError, RemoveVolumeError, SetRefError, UpdateError,
     VolumeRecord, is_name,
 };
 pub use open::{OpenError, Store, StoreOptions};

@@ -1,7 +1,6 @@
 //! Reading blobs.
 
 use std::fs::File;
-use std::io::Read;
 
 use hull_oci::Digest;
 
@@ -22,7 +21,7 @@ pub enum ReadError {
         /// Its length in bytes.
         size: u64,
         /// The bound in bytes.
-        max: u64,
+        max: usize,
     },
     /// A system call failed.
     #[error(transparent)]
@@ -55,18 +54,22 @@ impl Blobs<'_> {
         Err(ReadError::NotFound(digest.clone()))
     }
 
-    /// The bytes of a blob of at most `max` bytes. They are not hashed again.
+    /// The bytes of a blob of at most `max` bytes. They are not hashed again. Three system calls
+    /// for what fits into 16 KiB.
     pub fn read(self, digest: &Digest, max: usize) -> Result<Vec<u8>, ReadError> {
-        let file = self.open(digest)?;
-        let fail = |error| self.store.root.error("read", &blob_path(digest), error);
-        let size = file.metadata().map_err(fail)?.len();
-        let max = max as u64;
-        if size > max {
-            return Err(ReadError::TooLarge { digest: digest.clone(), size, max });
+        let root = &self.store.root;
+        for path in [blob_path(digest), tar_path(digest)] {
+            match root.read(&path, max) {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(None) => {}
+                Err(error) if error.io().kind() == std::io::ErrorKind::FileTooLarge => {
+                    let size = size_of(root, &path)?.unwrap_or(0);
+                    return Err(ReadError::TooLarge { digest: digest.clone(), size, max });
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        file.take(max).read_to_end(&mut bytes).map_err(fail)?;
-        Ok(bytes)
+        Err(ReadError::NotFound(digest.clone()))
     }
 
     /// Length in bytes, `None` if there is no such blob.

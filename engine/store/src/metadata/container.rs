@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::image::image_path;
 use super::name::{self, NameError, is_name};
 use super::record::{self, RecordError};
+use super::volume::volume_path;
 use crate::Store;
 use crate::error::{ErrorKind, FileError};
-use crate::root::{Durability, Root, random_name, uninterrupted};
+use crate::root::{Durability, Root, uninterrupted};
 use crate::tree;
 
 /// What a container is made of. Its state is not here: that is its shim's to write.
@@ -57,6 +58,9 @@ pub enum CreateContainerError {
     /// The image was removed meanwhile.
     #[error("image {0} is not here")]
     MissingImage(Digest),
+    /// One of its volumes was removed meanwhile.
+    #[error("volume {0} is not here")]
+    MissingVolume(String),
     /// A system call failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -104,7 +108,7 @@ impl CreateContainerError {
         match self {
             Self::Name(_) | Self::Id(_) => ErrorKind::Invalid,
             Self::NameTaken { .. } | Self::Exists(_) => ErrorKind::AlreadyExists,
-            Self::MissingImage(_) => ErrorKind::NotFound,
+            Self::MissingImage(_) | Self::MissingVolume(_) => ErrorKind::NotFound,
             Self::File(error) => error.kind(),
         }
     }
@@ -141,7 +145,7 @@ impl UpdateError {
 
 impl Store {
     /// Creates a container with its name and its `rw`, `work` and `logs` directories. From now on
-    /// it keeps its image's layers.
+    /// it keeps its image's layers and its volumes, which must be here.
     ///
     /// # Errors
     /// Nothing is left behind by any of them.
@@ -165,6 +169,11 @@ impl Store {
             // by then this container does.
             if !root.exists(&image_path(image))? {
                 return Err(CreateContainerError::MissingImage(image.clone()));
+            }
+            for volume in &container.volumes {
+                if !is_name(volume) || !root.exists(&volume_path(volume))? {
+                    return Err(CreateContainerError::MissingVolume(volume.clone()));
+                }
             }
             if name::take(root, name, id)? {
                 let made = make_directory(root, id, &file);
@@ -314,9 +323,12 @@ impl Store {
 
 /// Fills a directory and gives it its place; false if the place is taken.
 fn make_directory(root: &Root, id: &str, config: &std::fs::File) -> Result<bool, FileError> {
-    let path = format!("ingest/{}", random_name());
+    let path = format!("ingest/{id}");
+    if !root.make_directory(&path, 0o700)? {
+        // Somebody makes one of this id right now: ours comes second.
+        return Ok(false);
+    }
     let made = (|| {
-        root.make_directory(&path, 0o700)?;
         // The mode of `rw` is the container's `/`, whatever the umask of whoever creates it.
         root.make_directory(&format!("{path}/rw"), 0o755)?;
         root.set_mode(&format!("{path}/rw"), 0o755)?;

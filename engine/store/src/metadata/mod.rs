@@ -20,7 +20,7 @@ pub(crate) use lease::digests_of;
 pub use name::{NameError, is_name};
 pub use record::RecordError;
 pub use reference::SetRefError;
-pub use volume::{CreateVolumeError, FindVolumeError, VolumeRecord};
+pub use volume::{CreateVolumeError, FindVolumeError, RemoveVolumeError, VolumeRecord};
 
 #[cfg(test)]
 mod tests;

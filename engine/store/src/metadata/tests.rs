@@ -320,6 +320,43 @@ fn volumes() {
 }
 
 #[test]
+fn a_volume_in_use_stays() {
+    let (fixture, image) = fixture();
+    let store = &fixture.store;
+    let mut record = container(1, "web", &image);
+    record.volumes.push("data".to_owned());
+    let error = store.create_container(&record, VOLATILE).unwrap_err();
+    assert!(matches!(error, CreateContainerError::MissingVolume(_)), "{error}");
+    assert!(fixture.entries("names").is_empty());
+    store.create_volume(&volume("data"), VOLATILE).unwrap();
+    store.create_container(&record, VOLATILE).unwrap();
+    let error = store.remove_unused_volume("data").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Precondition);
+    assert!(error.to_string().contains(&record.id), "{error}");
+    store.remove_container(&record.id).unwrap();
+    assert!(store.remove_unused_volume("data").unwrap());
+    assert!(!store.remove_unused_volume("data").unwrap());
+}
+
+#[test]
+fn a_container_and_the_removal_of_its_volume_at_once() {
+    let (fixture, image) = fixture();
+    for round in 0..20 {
+        fixture.store.create_volume(&volume("data"), VOLATILE).unwrap();
+        let mut record = container(round, "web", &image);
+        record.volumes.push("data".to_owned());
+        std::thread::scope(|scope| {
+            scope.spawn(|| _ = fixture.reopened().create_container(&record, VOLATILE));
+            scope.spawn(|| _ = fixture.reopened().remove_unused_volume("data"));
+        });
+        let created = fixture.store.container("web").is_ok();
+        assert_eq!(fixture.store.volume("data").is_ok(), created);
+        fixture.store.remove_container(&record.id).unwrap();
+        fixture.store.remove_volume("data").unwrap();
+    }
+}
+
+#[test]
 fn a_lease_is_gone_with_its_holder() {
     let fixture = Fixture::new();
     let lease = fixture.store.lease().unwrap();

@@ -1,10 +1,11 @@
 //! Volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use super::container::ContainerRecord;
 use super::name::{NameError, is_name};
 use super::record::{self, RecordError};
 use crate::Store;
@@ -50,6 +51,38 @@ pub enum FindVolumeError {
     /// Its record cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),
+}
+
+/// Why a volume was not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveVolumeError {
+    /// Containers use it.
+    #[error("volume {name} is in use by container {}", containers.join(", "))]
+    InUse {
+        /// Which volume.
+        name: String,
+        /// Full ids of those that use it.
+        containers: Vec<String>,
+    },
+    /// A container's record cannot be read, so that nobody knows what it uses.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl From<FileError> for RemoveVolumeError {
+    fn from(error: FileError) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+impl RemoveVolumeError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InUse { .. } => ErrorKind::Precondition,
+            Self::Record(error) => error.kind(),
+        }
+    }
 }
 
 impl CreateVolumeError {
@@ -152,16 +185,59 @@ impl Store {
         self.root.path().join("volumes").join(name).join("_data")
     }
 
+    /// Removes a volume and its files unless a container uses it, also one that is being created
+    /// right now; false if there was none.
+    pub fn remove_unused_volume(&self, name: &str) -> Result<bool, RemoveVolumeError> {
+        let mut seen = HashSet::new();
+        self.refuse_used(name, &mut seen)?;
+        // Whoever creates a container looks for its volumes under the shared lock: only those
+        // that came since need a look.
+        let lock = self.root.lock_exclusive()?;
+        self.refuse_used(name, &mut seen)?;
+        let trash = self.discard_volume(name)?;
+        drop(lock);
+        Ok(self.delete_volume(trash)?)
+    }
+
     /// Removes a volume and its files; false if there was none. The caller knows that no
     /// container uses it.
     pub fn remove_volume(&self, name: &str) -> Result<bool, FileError> {
-        let root = &self.root;
-        if !is_name(name) {
-            return Ok(false);
+        let trash = self.discard_volume(name)?;
+        self.delete_volume(trash)
+    }
+
+    fn refuse_used(&self, name: &str, seen: &mut HashSet<String>) -> Result<(), RemoveVolumeError> {
+        let mut containers = Vec::new();
+        for id in self.container_ids()? {
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            let path = format!("containers/{id}/config.json");
+            let record = record::load::<ContainerRecord>(&self.root, &path)?;
+            if record.is_some_and(|record| record.volumes.iter().any(|volume| volume == name)) {
+                containers.push(id);
+            }
         }
-        let Some(trash) = root.discard(&format!("volumes/{name}"))? else { return Ok(false) };
-        root.sync_directory("volumes")?;
-        tree::remove(root.as_fd(), &trash).map_err(|error| root.error("remove", &trash, error))?;
+        if containers.is_empty() {
+            Ok(())
+        } else {
+            Err(RemoveVolumeError::InUse { name: name.to_owned(), containers })
+        }
+    }
+
+    fn discard_volume(&self, name: &str) -> Result<Option<String>, FileError> {
+        if is_name(name) { self.root.discard(&volume_path(name)) } else { Ok(None) }
+    }
+
+    fn delete_volume(&self, trash: Option<String>) -> Result<bool, FileError> {
+        let Some(trash) = trash else { return Ok(false) };
+        self.root.sync_directory("volumes")?;
+        tree::remove(self.root.as_fd(), &trash)
+            .map_err(|error| self.root.error("remove", &trash, error))?;
         Ok(true)
     }
+}
+
+pub(super) fn volume_path(name: &str) -> String {
+    format!("volumes/{name}")
 }
