@@ -6,8 +6,10 @@
 //! path that the image could have put a link into.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use hull_sys::descriptor::leave_to_exec;
+use hull_sys::mount::{Attributes, add_attributes};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind};
@@ -62,6 +64,7 @@ fn mount_on(
             .expect_err("made from an error"),
     })?;
     fchdir(&directory).step_with(|| format!("enter /{name}"))?;
+    leave_to_exec(directory);
     mount_here(filesystem, ".", flags, options)
 }
 
@@ -146,7 +149,7 @@ fn mount_cgroups(
     if topology.hierarchies.is_empty() {
         return Ok(());
     }
-    enter(root, "sys/fs/cgroup")?;
+    leave_to_exec(enter(root, "sys/fs/cgroup")?);
     if let [only] = &*topology.hierarchies
         && only.version == Version::V2
     {
@@ -179,6 +182,7 @@ fn mount_cgroups(
     if readonly.is_empty() {
         return Ok(());
     }
-    hull_sys::mount::add_attributes(folder.as_fd(), hull_sys::mount::Attributes::RDONLY, false)
-        .step("make /sys/fs/cgroup read-only")
+    add_attributes(&folder, Attributes::RDONLY, false).step("make /sys/fs/cgroup read-only")?;
+    leave_to_exec(folder);
+    Ok(())
 }

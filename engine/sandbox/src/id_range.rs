@@ -7,6 +7,7 @@
 //! The window is the `hull` line of `/etc/subuid` and `/etc/subgid` where there is one, else
 //! 1879048192 to 2147352576, which systemd leaves free (systemd, UIDS-GIDS.md).
 
+use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
@@ -109,7 +110,7 @@ fn lock(folder: BorrowedFd<'_>, first: u32, slots: u32) -> Result<Locked, StartE
 }
 
 fn windows() -> Result<(Window, Window), StartError> {
-    match (configured("/etc/subuid")?, configured("/etc/subgid")?) {
+    match (configured(c"/etc/subuid")?, configured(c"/etc/subgid")?) {
         (Some(users), Some(groups)) => Ok((users, groups)),
         (None, None) => Ok((DEFAULT_WINDOW, DEFAULT_WINDOW)),
         (users, _) => {
@@ -122,8 +123,10 @@ fn windows() -> Result<(Window, Window), StartError> {
     }
 }
 
-fn configured(path: &str) -> Result<Option<Window>, StartError> {
-    match std::fs::read_to_string(path) {
+fn configured(path: &CStr) -> Result<Option<Window>, StartError> {
+    let text = crate::proc::read(path);
+    let path = path.to_string_lossy();
+    match text {
         Ok(text) => window(&text)
             .map_err(|line| StartError::invalid(format!("{path} has a bad line {line:?}"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -23,6 +23,7 @@ mod join;
 mod limits;
 mod mounts;
 mod path;
+mod proc;
 mod process;
 mod rootfs;
 mod start;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use hull_sys::descriptor::leave_to_exec;
 use hull_sys::mount::{Attributes, add_attributes};
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
@@ -100,7 +101,9 @@ pub(crate) fn make_readonly<'p>(
             other => other.step_with(what)?,
         };
         add_attributes(&tree, Attributes::RDONLY, true).step_with(what)?;
-        move_mount(tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).step_with(what)?;
+        move_mount(&tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .step_with(what)?;
+        leave_to_exec(tree);
     }
     Ok(())
 }

@@ -2,11 +2,10 @@
 //! user, working directory, standard streams, capabilities, filter.
 
 use std::ffi::{CString, NulError};
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use hull_sys::clone::SingleThreaded;
+use hull_sys::descriptor::leave_to_exec;
 use hull_sys::{descriptor, exec, seccomp, signal};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::process::{Signal, fchdir, getcwd, set_parent_process_death_signal, setsid};
@@ -163,7 +162,7 @@ fn account_file(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, StartError>
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = match path::resolve(root, path, flags) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
-        other => File::from(other.step_with(|| format!("open the container's {path}"))?),
+        other => other.step_with(|| format!("open the container's {path}"))?,
     };
     let status = rustix::fs::fstat(&file).step_with(|| format!("check the container's {path}"))?;
     if !rustix::fs::FileType::from_raw_mode(status.st_mode).is_file() {
@@ -175,10 +174,16 @@ fn account_file(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, StartError>
             "{path} in the container is larger than {limit} bytes"
         )));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(status.st_size).unwrap_or(0) + 1);
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .step_with(|| format!("read the container's {path}"))?;
+    let size = usize::try_from(status.st_size).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
+        let read = rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))
+            .step_with(|| format!("read the container's {path}"))?;
+        if read == 0 {
+            break;
+        }
+    }
+    leave_to_exec(file);
     Ok(bytes)
 }
 
@@ -227,7 +232,7 @@ fn attach_stdio(
     }
     // Closing them here would close what may be 0 to 2 by now.
     for stream in [stdin, stdout, stderr].into_iter().flatten() {
-        let _ = std::os::fd::IntoRawFd::into_raw_fd(stream);
+        leave_to_exec(stream);
     }
     Ok(())
 }
@@ -265,6 +270,7 @@ fn enter_working_directory(root: BorrowedFd<'_>, path: &str) -> Result<(), Start
     let directory =
         path::ensure(root, path, Kind::Directory).map_err(|error| wrong(reason(&error.into())))?;
     fchdir(&directory).map_err(|error| wrong(reason(&error.into())))?;
+    leave_to_exec(directory);
     // A directory outside the container shows as "(unreachable)/...".
     let shown = getcwd(Vec::new()).step("read the working directory")?;
     if !shown.as_bytes().starts_with(b"/") {

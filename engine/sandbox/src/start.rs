@@ -56,6 +56,8 @@ pub fn start(spec: &Spec, inputs: Inputs, stdio: Stdio) -> Result<Running, Start
         UserNamespace::Host => None,
     };
     let created = launch(spec, prepared, &inputs, stdio, filter.as_deref(), &cgroup, ids.as_ref());
+    // Layers and trees are held by the mounts made of them.
+    drop(inputs);
     match created {
         Ok(Launched { child, console, root }) => Ok(Running {
             pid: child.pid,

@@ -1,6 +1,7 @@
 //! New processes: `clone3`, and proof that it is safe to go on running Rust in the child.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::Pid;
@@ -20,7 +21,9 @@ impl SingleThreaded {
     /// # Errors
     /// `ResourceBusy` when there is more than one; otherwise what reading /proc gave.
     pub fn prove() -> io::Result<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        let mut buffer = [0; 1024];
+        let length = File::open("/proc/self/stat")?.read(&mut buffer)?;
+        let stat = String::from_utf8_lossy(&buffer[..length]);
         let invalid = || io::Error::new(io::ErrorKind::InvalidData, "odd /proc/self/stat");
         match field(&stat, NUM_THREADS).ok_or_else(invalid)? {
             1 => Ok(Self { ignored_signals: field(&stat, SIGIGNORE).ok_or_else(invalid)? }),

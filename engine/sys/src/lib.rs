@@ -2,6 +2,7 @@
 //!
 //! Not here: policy. Nothing in this package knows what a container or an image is.
 
+pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod descriptor;

@@ -1,10 +1,12 @@
 //! A container's cgroups: made, entered, opened again.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use hull_sys::bpf::{attach_device_program, load_device_program};
+use hull_sys::descriptor::leave_to_exec;
 use rustix::fs::{Mode, OFlags, mkdir, open};
 use rustix::io::Errno;
 
@@ -111,18 +113,17 @@ impl Cgroup {
 
     fn restrict_devices(&self) -> Result<(), StartError> {
         let Some(owner) = self.topology.owner("devices") else { return Ok(()) };
-        if owner.version == Version::V2 {
-            return Ok(());
-        }
         let directory = owner.directory(&self.name);
         let what = || format!("set the device rules of {}", directory.display());
+        if owner.version == Version::V2 {
+            let program = load_device_program(&devices::v2_program()).step_with(what)?;
+            let cgroup = self.open_unified()?;
+            return attach_device_program(cgroup.as_fd(), program.as_fd()).step_with(what);
+        }
         put(&directory.join("devices.deny"), "a").step_with(what)?;
-        let mut allow =
-            OpenOptions::new().write(true).open(directory.join("devices.allow")).step_with(what)?;
-        devices::V1_ALLOWED
-            .iter()
-            .try_for_each(|rule| allow.write_all(rule.as_bytes()))
-            .step_with(what)
+        let path = directory.join("devices.allow");
+        let mut allow = OpenOptions::new().write(true).open(path).step_with(what)?;
+        devices::v1_lines().try_for_each(|line| allow.write_all(line.as_bytes())).step_with(what)
     }
 
     pub(super) fn v1(&self) -> impl Iterator<Item = &Hierarchy> {
@@ -165,10 +166,11 @@ impl Cgroup {
     }
 }
 
-/// Puts this process, which has one thread, where each of `tasks` is.
+/// Puts this process, which has one thread and is about to execute, where each of `tasks` is.
 pub(crate) fn enter(tasks: Vec<OwnedFd>) -> Result<(), StartError> {
     for file in tasks {
-        File::from(file).write_all(b"0").step("enter the container's cgroups")?;
+        rustix::io::write(&file, b"0").step("enter the container's cgroups")?;
+        leave_to_exec(file);
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! From [`Resources`] to the writes that set them, for every kind of host.
 
+use std::fmt::Display;
+
 use super::topology::{Topology, Version};
 use crate::error::{StartError, StartErrorKind};
 use crate::spec::Resources;
@@ -45,7 +47,7 @@ impl Plan<'_> {
         }
     }
 
-    fn write(&mut self, controller: &'static str, file: &'static str, value: impl ToString) {
+    fn write(&mut self, controller: &'static str, file: &'static str, value: &dyn Display) {
         self.writes.push(Write { controller, file, value: value.to_string() });
     }
 
@@ -72,29 +74,29 @@ impl Plan<'_> {
         match self.version("memory")? {
             Version::V1 => {
                 if let Some(memory) = memory {
-                    self.write("memory", "memory.limit_in_bytes", memory);
+                    self.write("memory", "memory.limit_in_bytes", &memory);
                 }
                 if let Some(total) = total {
-                    self.write("memory", "memory.memsw.limit_in_bytes", total);
+                    self.write("memory", "memory.memsw.limit_in_bytes", &total);
                 }
                 if let Some(reservation) = memory_reservation {
-                    self.write("memory", "memory.soft_limit_in_bytes", reservation);
+                    self.write("memory", "memory.soft_limit_in_bytes", &reservation);
                 }
             }
             Version::V2 => {
                 if let Some(memory) = memory {
-                    self.write("memory", "memory.max", memory);
+                    self.write("memory", "memory.max", &memory);
                 }
                 match total {
-                    Some(..0) => self.write("memory", "memory.swap.max", "max"),
+                    Some(..0) => self.write("memory", "memory.swap.max", &"max"),
                     Some(total) => {
                         let swap = total.unsigned_abs().saturating_sub(memory.unwrap_or(0));
-                        self.write("memory", "memory.swap.max", swap);
+                        self.write("memory", "memory.swap.max", &swap);
                     }
                     None => {}
                 }
                 if let Some(reservation) = memory_reservation {
-                    self.write("memory", "memory.low", reservation);
+                    self.write("memory", "memory.low", &reservation);
                 }
             }
         }
@@ -118,23 +120,23 @@ impl Plan<'_> {
         match self.version("cpu")? {
             Version::V1 => {
                 if let Some(period) = period {
-                    self.write("cpu", "cpu.cfs_period_us", period);
+                    self.write("cpu", "cpu.cfs_period_us", &period);
                 }
                 if let Some(quota) = quota {
-                    self.write("cpu", "cpu.cfs_quota_us", quota);
+                    self.write("cpu", "cpu.cfs_quota_us", &quota);
                 }
                 if let Some(shares) = resources.cpu_shares {
-                    self.write("cpu", "cpu.shares", shares);
+                    self.write("cpu", "cpu.shares", &shares);
                 }
             }
             Version::V2 => {
                 if quota.is_some() || period.is_some() {
                     let quota = quota.filter(|quota| *quota > 0);
                     let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-                    self.write("cpu", "cpu.max", format!("{quota} {}", period.unwrap_or(100_000)));
+                    self.write("cpu", "cpu.max", &format!("{quota} {}", period.unwrap_or(100_000)));
                 }
                 if let Some(shares) = resources.cpu_shares {
-                    self.write("cpu", "cpu.weight", weight(shares));
+                    self.write("cpu", "cpu.weight", &weight(shares));
                 }
             }
         }
@@ -147,7 +149,7 @@ impl Plan<'_> {
         for (file, value) in files {
             if let Some(value) = value {
                 self.version("cpuset")?;
-                self.write("cpuset", file, value);
+                self.write("cpuset", file, &value);
             }
         }
         Ok(())
@@ -157,8 +159,8 @@ impl Plan<'_> {
         if let Some(limit) = resources.pids_limit {
             self.version("pids")?;
             match limit {
-                ..0 => self.write("pids", "pids.max", "max"),
-                limit => self.write("pids", "pids.max", limit),
+                ..0 => self.write("pids", "pids.max", &"max"),
+                limit => self.write("pids", "pids.max", &limit),
             }
         }
         Ok(())

@@ -39,8 +39,8 @@ impl Topology {
     /// # Errors
     /// When `/proc/self/mountinfo` or `/proc/self/cgroup` cannot be read.
     pub fn discover() -> io::Result<Self> {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let own = std::fs::read_to_string("/proc/self/cgroup")?;
+        let mounts = crate::proc::read(c"/proc/self/mountinfo")?;
+        let own = crate::proc::read(c"/proc/self/cgroup")?;
         Ok(Self::parse(&mounts, &own))
     }
 

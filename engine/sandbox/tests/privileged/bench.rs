@@ -11,9 +11,11 @@ use crate::container::{Container, capture, wait};
 pub(crate) fn run(rounds: usize) {
     let mut total = Vec::new();
     let mut started = Vec::new();
-    for _ in 0..rounds {
-        let mut container = Container::new(&["true"]);
-        let (reader, stdio) = capture();
+    let mut spent = Vec::new();
+    let containers: Vec<_> = (0..rounds).map(|_| Container::new(&["true"])).collect();
+    let cpu = cpu_time();
+    for mut container in containers {
+        let (_reader, stdio) = capture();
         eprintln!("mark begin");
         let begin = Instant::now();
         let running = container.start(stdio).unwrap();
@@ -22,15 +24,25 @@ pub(crate) fn run(rounds: usize) {
         total.push(begin.elapsed());
         running.cgroup.remove().unwrap();
         eprintln!("mark end");
-        drop(reader);
+        spent.push(container);
     }
+    let cpu = (cpu_time() - cpu) / u32::try_from(rounds).unwrap();
     println!("start of one container, {rounds} rounds:");
     show("until it executes", started);
     show("until it has exited", total);
+    println!("  CPU time, of which other load takes nothing: {cpu:?}");
 }
 
 fn show(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let (min, median) = (times[0], times[times.len() / 2]);
     println!("  {what}: min {min:?}, median {median:?}");
+}
+
+/// CPU time of this process and of its children that have ended.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace();
+    let ticks: u64 = fields.skip(11).take(4).map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }

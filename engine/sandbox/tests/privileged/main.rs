@@ -3,6 +3,13 @@
 //! Every test runs in a process of its own, for `start` wants a caller of one thread. This program
 //! is also what runs inside: under the name `probe` it tells what it sees.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test program, which lints do not take for one without its harness"
+)]
+
 mod bench;
 mod container;
 mod exec;
