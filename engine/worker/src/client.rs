@@ -86,11 +86,8 @@ impl Worker {
         job: &Job,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Self, WorkerError> {
-        let fail = |action, source| WorkerError::Start {
-            action,
-            program: program.to_owned(),
-            source,
-        };
+        let fail =
+            |action, source| WorkerError::Start { action, program: program.to_owned(), source };
         let (socket, theirs) = UnixStream::pair().map_err(|error| fail("reach", error))?;
         let (stderr, last_words) = last_words().map_err(|error| fail("reach", error))?;
         let child = Command::new(program)

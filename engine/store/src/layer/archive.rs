@@ -65,7 +65,10 @@ pub fn scan_archive(
 }
 
 enum Member {
-    File { offset: u64, size: u64 },
+    File {
+        offset: u64,
+        size: u64,
+    },
     /// The name of another member.
     Link(String),
 }

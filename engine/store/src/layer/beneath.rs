@@ -14,9 +14,8 @@ use super::path::{components, join};
 /// As many directories as are kept open.
 const CACHE: usize = 128;
 
-const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS);
+const RESOLVE: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -134,8 +133,8 @@ impl Beneath {
             *used = self.uses;
             return Ok(Rc::clone(directory));
         }
-        let opened =
-            rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), RESOLVE).map(Rc::new)?;
+        let opened = rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), RESOLVE)
+            .map(Rc::new)?;
         if self.cache.len() >= CACHE {
             self.evict();
         }

@@ -168,11 +168,10 @@ impl Copy {
             .map_err(|error| failed("make the file", below, error))?;
         let mut to = File::from(to);
         let mut from = File::from(from);
-        self.content(&mut from, &mut to)
-            .map_err(|error| match error.downcast::<LayerError>() {
-                Ok(error) => error,
-                Err(error) => LayerError::io(format!("copy {:?}", shown(below)), error),
-            })?;
+        self.content(&mut from, &mut to).map_err(|error| match error.downcast::<LayerError>() {
+            Ok(error) => error,
+            Err(error) => LayerError::io(format!("copy {:?}", shown(below)), error),
+        })?;
         let attributes = attributes(&from, &stat, Holder::File, below)?;
         set_attributes(&to, &attributes, below)
     }

@@ -42,11 +42,7 @@ pub enum Target {
 /// As [`LayerError`] says; what `target` holds is then of no use.
 ///
 /// Spec: image-spec, layer.md.
-pub fn read_layer(
-    input: Input,
-    target: Target,
-    limits: Limits,
-) -> Result<LayerReport, LayerError> {
+pub fn read_layer(input: Input, target: Target, limits: Limits) -> Result<LayerReport, LayerError> {
     let (tar, output) = match target {
         Target::Erofs { tar, index } => (Some(tar), Output::Index(index)),
         Target::Unpack { directory } => (None, Output::Directory(Unpack::new(directory))),
@@ -217,13 +213,12 @@ fn attributes(entry: &Entry) -> Result<(Attributes, u32), LayerError> {
         _ => None,
     };
     let (xattrs, max_id) = match holder {
-        Some(holder) => {
-            admitted(&entry.xattrs, holder).map_err(|problem| fail(entry, problem))?
-        }
+        Some(holder) => admitted(&entry.xattrs, holder).map_err(|problem| fail(entry, problem))?,
         None => (Vec::new(), 0),
     };
     let attributes = Attributes {
-        mode: entry.mode,
+        // Linux knows no other mode of a symlink.
+        mode: if let EntryKind::Symlink(_) = entry.kind { 0o777 } else { entry.mode },
         uid: entry.uid,
         gid: entry.gid,
         mtime: entry.mtime,

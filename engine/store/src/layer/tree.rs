@@ -194,8 +194,8 @@ impl Tree {
         let parent = self.resolve(directory, Missing::Create)?;
         let old = self.child(parent.node, name);
         let unchanged = old == Some(node);
-        let replaced = !unchanged
-            && old.is_some_and(|old| !matches!(self.inode(old).kind, Kind::Whiteout));
+        let replaced =
+            !unchanged && old.is_some_and(|old| !matches!(self.inode(old).kind, Kind::Whiteout));
         let at = join(&parent.path, name);
         if target.strip_prefix(at.as_slice()).is_some_and(|rest| rest.starts_with(b"/")) {
             return invalid("a hard link in place of the directory that holds its target");

@@ -44,11 +44,8 @@ impl Unpack {
     ) -> Result<(), LayerError> {
         let directory = self.beneath.make(&place.directory)?;
         let path = join(&place.directory, &place.name);
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&directory, place.name.as_slice(), flags, Mode::RUSR)
             .map_err(|error| failed("make the file", &path, error))?;
         let mut file = File::from(file);
@@ -115,11 +112,9 @@ impl Unpack {
                 .map_err(|error| failed("link", &path, error));
         }
         make_node(&opened, name, inode).map_err(|error| failed("make", &path, error))?;
-        if !matches!(inode.kind, Kind::Whiteout) {
-            let is_symlink = matches!(inode.kind, Kind::Symlink(_));
-            set_node_attributes(&opened, name, &inode.attributes, is_symlink)
-                .map_err(|error| failed("set the attributes of", &path, error))?;
-        }
+        let is_symlink = matches!(inode.kind, Kind::Symlink(_));
+        set_node_attributes(&opened, name, &inode.attributes, is_symlink)
+            .map_err(|error| failed("set the attributes of", &path, error))?;
         made.insert(node, path);
         Ok(())
     }

@@ -43,8 +43,7 @@ pub(super) fn admitted(
     for (name, value) in xattrs {
         let value = match (name.as_slice(), holder) {
             (b"security.capability", Holder::File) => capability(value)?,
-            (b"system.posix_acl_access", _)
-            | (b"system.posix_acl_default", Holder::Directory) => {
+            (b"system.posix_acl_access", _) | (b"system.posix_acl_default", Holder::Directory) => {
                 max_id = max_id.max(acl_max_id(value)?);
                 value.clone()
             }
@@ -126,10 +125,8 @@ mod tests {
     use super::*;
 
     fn names(xattrs: &[(&str, &[u8])], holder: Holder) -> Result<Vec<String>, String> {
-        let xattrs: Vec<_> = xattrs
-            .iter()
-            .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))
-            .collect();
+        let xattrs: Vec<_> =
+            xattrs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect();
         let (kept, _) = admitted(&xattrs, holder)?;
         Ok(kept.iter().map(|xattr| String::from_utf8_lossy(&xattr.name).into_owned()).collect())
     }

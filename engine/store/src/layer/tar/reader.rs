@@ -149,9 +149,7 @@ impl<R: BufRead> Reader<R> {
         let fail = |problem: &str| tar(offset, problem);
         let begin = extensions.begin.unwrap_or(offset);
         let Extensions { pax, long_name, long_link, .. } = extensions;
-        let name = one_of(long_name, pax.path)
-            .map_err(fail)?
-            .unwrap_or_else(|| header.name());
+        let name = one_of(long_name, pax.path).map_err(fail)?.unwrap_or_else(|| header.name());
         let link = one_of(long_link, pax.link_path)
             .map_err(fail)?
             .unwrap_or_else(|| header.link_name().to_vec());

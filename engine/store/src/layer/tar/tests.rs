@@ -90,10 +90,7 @@ fn dialects() {
         block[329..337].copy_from_slice(b"0000001\0");
         block[337..345].copy_from_slice(b"0001003\0");
     });
-    assert_eq!(
-        only(&device).kind,
-        EntryKind::CharacterDevice(Device { major: 1, minor: 0o1003 })
-    );
+    assert_eq!(only(&device).kind, EntryKind::CharacterDevice(Device { major: 1, minor: 0o1003 }));
     // Sums of signed characters are as good.
     let mut signed = block(b"\xff\xff", b'0', 0, |_| {});
     let total: i32 = signed
@@ -121,18 +118,14 @@ fn long_names() {
     assert_eq!(entry.name, long);
     assert_eq!(entry.kind, EntryKind::Symlink(b"target".to_vec()));
     assert_eq!(entry.header_offset, 0);
-    let pax = [
-        member(b"x", b'x', b"13 path=longer\n12 uid=70000\n"),
-        member(b"short", b'0', b"data"),
-    ]
-    .concat();
+    let pax =
+        [member(b"x", b'x', b"13 path=longer\n12 uid=70000\n"), member(b"short", b'0', b"data")]
+            .concat();
     // "13 path=longer\n" is 15 bytes long: malformed records are refused, not guessed.
     refused(&pax, "malformed");
-    let pax = [
-        member(b"x", b'x', b"15 path=longer\n13 uid=70000\n"),
-        member(b"short", b'0', b"data"),
-    ]
-    .concat();
+    let pax =
+        [member(b"x", b'x', b"15 path=longer\n13 uid=70000\n"), member(b"short", b'0', b"data")]
+            .concat();
     let entry = only(&pax);
     assert_eq!((entry.name.as_slice(), entry.uid), (&b"longer"[..], 70_000));
     let both = [
@@ -188,7 +181,11 @@ fn bad_headers_are_refused_with_their_offset() {
 fn extension_headers_of_one_entry_are_bounded_together() {
     let mut bytes = Vec::new();
     for _ in 0..5 {
-        bytes.extend(member(b"x", b'x', &[b"262144 comment=", &[b'c'; 262_128][..], b"\n"].concat()));
+        bytes.extend(member(
+            b"x",
+            b'x',
+            &[b"262144 comment=", &[b'c'; 262_128][..], b"\n"].concat(),
+        ));
     }
     bytes.extend(member(b"a", b'0', b""));
     refused(&bytes, "longer than 1 MiB");
