@@ -10,7 +10,11 @@ use hull_api::ContainersPruneResponse;
 use hull_shim::recover::{remove_run_directory, try_lock, unlock};
 use hull_store::Store;
 use hyper::StatusCode;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long a shim may take to clean up after its container.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `DELETE /containers/{id}`.
 pub(crate) async fn delete(
@@ -71,17 +75,15 @@ pub(crate) fn remove(
 ) -> Result<(), ApiError> {
     let id = &container.record.id;
     let run = run_directory(engine, id)?;
-    // Whoever holds the lock is its shim: nobody can start it while we do.
     let failed = |error: std::io::Error| {
         ApiError::internal(&error).context(&format!("cannot remove container {id}"))
     };
     let lock = match &run {
         None => None,
-        Some(run) => Some(
-            try_lock(run.as_fd())
-                .map_err(failed)?
-                .ok_or_else(|| still_running(&container.record.name))?,
-        ),
+        Some(run) => Some(lock(store, container, run).map_err(|error| match error {
+            LockError::Io(error) => failed(error),
+            LockError::Refused(error) => error,
+        })?),
     };
     store.remove_container(id)?;
     if let Some(run) = &run {
@@ -94,6 +96,28 @@ pub(crate) fn remove(
         }
     }
     Ok(())
+}
+
+enum LockError {
+    Io(std::io::Error),
+    Refused(ApiError),
+}
+
+/// Takes the lock of a container's shim: nobody can start it while we hold it. A shim that has
+/// told the exit holds it a little longer, while it cleans up.
+fn lock(store: &Store, container: &Container, run: &OwnedFd) -> Result<OwnedFd, LockError> {
+    let id = &container.record.id;
+    let deadline = Instant::now() + CLEANUP_TIMEOUT;
+    loop {
+        if let Some(lock) = try_lock(run.as_fd()).map_err(LockError::Io)? {
+            return Ok(lock);
+        }
+        let state = state_of(store, id).map_err(LockError::Refused)?.flatten();
+        if is_running(state.as_ref()) || Instant::now() > deadline {
+            return Err(LockError::Refused(still_running(&container.record.name)));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// `POST /containers/prune`.
