@@ -4,7 +4,7 @@
 //! itself, the copy executes, and the original stays as process 1, with the container's own
 //! user, capabilities and filter.
 
-use hull_sys::clone::{Cloned, Namespaces, SingleThreaded, clone_process, exit_now};
+use hull_sys::clone::{SingleThreaded, exit_now, fork_process};
 use hull_sys::{descriptor, signal};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
@@ -13,11 +13,9 @@ use crate::error::{StartError, Step};
 /// Returns in the copy, which is to execute; the original never returns.
 pub(crate) fn split(proof: &SingleThreaded) -> Result<(), StartError> {
     signal::block_all().step("block signals")?;
-    match clone_process(proof, Namespaces::NONE, None)
-        .step("start the program under the init process")?
-    {
-        Cloned::Child => signal::reset(std::iter::empty()).step("reset signals"),
-        Cloned::Parent(child) => exit_now(look_after(child.pid)),
+    match fork_process(proof).step("start the program under the init process")? {
+        None => signal::reset(std::iter::empty()).step("reset signals"),
+        Some(program) => exit_now(look_after(program)),
     }
 }
 

@@ -336,9 +336,18 @@ fn become_user(user: &User, keep: u64) -> Result<(), StartError> {
     set_thread_res_uid(uid, uid, uid).step_with(|| id("user", user.uid))?;
     let kept =
         if user.uid == 0 { CapabilitySet::from_bits_retain(keep) } else { CapabilitySet::empty() };
-    let sets =
-        CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-    set_capabilities(None, sets).step("set capabilities")
+    let set = |kept| {
+        let inheritable = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })
+    };
+    match set(kept) {
+        // In the host's user namespace nobody can be given what we lack ourselves.
+        Err(rustix::io::Errno::PERM) => {
+            let own = rustix::thread::capabilities(None).step("read our capabilities")?.permitted;
+            set(kept & own).step("set capabilities")
+        }
+        other => other.step("set capabilities"),
+    }
 }
 
 fn execute(

@@ -136,6 +136,19 @@ pub fn clone_process(
     }
 }
 
+/// Copies this process as fork(2) does; `None` is the copy. For where a filter forbids `clone3`.
+///
+/// # Errors
+/// The kernel's (fork(2)).
+pub fn fork_process(_proof: &SingleThreaded) -> io::Result<Option<Pid>> {
+    // SAFETY: `SingleThreaded` proves that no other thread held a lock that the copy would wait
+    // for.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
 /// `struct clone_args` of linux/sched.h, up to `cgroup` (CLONE_ARGS_SIZE_VER2).
 #[repr(C)]
 #[derive(Default)]

@@ -14,6 +14,7 @@ pub(crate) struct Container {
     pub(crate) spec: Spec,
     pub(crate) trees: Vec<OwnedFd>,
     folder: tempfile::TempDir,
+    id_ranges: PathBuf,
 }
 
 /// What a process said and how it ended: its exit code, or 128 and the signal.
@@ -42,7 +43,13 @@ impl Container {
         .unwrap();
         std::fs::write(root.join("etc/group"), "root:x:0:\njoe:x:1000:\nextra:x:7:joe\n").unwrap();
         let id = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
-        Self { spec: spec(id, words), trees: Vec::new(), folder }
+        let id_ranges = folder.path().join("ids");
+        Self { spec: spec(id, words), trees: Vec::new(), folder, id_ranges }
+    }
+
+    /// Takes ids from where `other` does.
+    pub(crate) fn share_id_ranges(&mut self, other: &Self) {
+        self.id_ranges.clone_from(&other.id_ranges);
     }
 
     /// A path in the image.
@@ -80,13 +87,17 @@ impl Container {
     }
 
     pub(crate) fn start(&mut self, stdio: Stdio) -> Result<Running, StartError> {
+        // The kernel does not take a volatile upper a second time.
+        let work = self.folder.path().join("work");
+        std::fs::remove_dir_all(&work).unwrap();
+        std::fs::create_dir(&work).unwrap();
         let open =
             |name: &str| -> OwnedFd { File::open(self.folder.path().join(name)).unwrap().into() };
         let inputs = Inputs {
             layers: vec![open("layer")],
             upper: Some((open("rw"), open("work"))),
             trees: std::mem::take(&mut self.trees),
-            id_ranges: open("ids"),
+            id_ranges: File::open(&self.id_ranges).unwrap().into(),
         };
         start(&self.spec, inputs, stdio)
     }

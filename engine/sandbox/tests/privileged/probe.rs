@@ -33,7 +33,9 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["cwd"] => println!("{}", std::env::current_dir().unwrap().display()),
         ["hostname"] => println!("{}", rustix::system::uname().nodename().to_str().unwrap()),
         ["sleep"] => std::thread::sleep(std::time::Duration::from_secs(60)),
+        ["nap"] => std::thread::sleep(std::time::Duration::from_millis(50)),
         ["orphan"] => orphan(),
+        ["leave"] => leave(),
         ["raise", signal] => {
             let signal = rustix::process::Signal::from_named_raw(signal.parse().unwrap()).unwrap();
             rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
@@ -103,10 +105,25 @@ fn terminal() {
     stat("/dev/console");
 }
 
-/// Leaves a grandchild to whoever reaps, and waits until it is gone from /proc.
+/// Leaves a grandchild to process 1 and waits until that has reaped it.
 fn orphan() {
-    use std::process::Command;
-    let exe = "/probe";
-    let output = Command::new(exe).arg("spawn-and-leave").output().unwrap();
-    print!("{}", String::from_utf8_lossy(&output.stdout));
+    use std::process::{Command, Stdio};
+    let middle = Command::new("/probe").arg("leave").stdout(Stdio::piped()).output().unwrap();
+    let pid = String::from_utf8(middle.stdout).unwrap();
+    let pid = format!("/proc/{}", pid.trim());
+    for _ in 0..500 {
+        if !Path::new(&pid).exists() {
+            println!("reaped");
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    println!("{pid} is left");
+}
+
+/// Starts a process and ends before it does.
+fn leave() {
+    use std::process::{Command, Stdio};
+    let child = Command::new("/probe").arg("nap").stdout(Stdio::null()).spawn().unwrap();
+    println!("{}", child.id());
 }
