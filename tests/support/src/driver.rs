@@ -309,3 +309,14 @@ pub fn kill_9(pid: i32) {
     });
     assert!(gone, "process {pid} does not end");
 }
+
+/// Lets a descriptor stay open in programs this process starts, as a careless caller would.
+pub fn keep_open_at_exec(descriptor: impl std::os::fd::AsFd) {
+    rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty()).unwrap();
+}
+
+/// Swaps two paths in one step.
+pub fn exchange(one: &Path, other: &Path) {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+}

@@ -16,4 +16,7 @@ pub mod writes;
 
 mod driver;
 
-pub use driver::{Hull, Output, eventually, kill_9};
+pub use driver::{Hull, Output, eventually, exchange, keep_open_at_exec, kill_9};
+
+#[cfg(test)]
+mod tests;
