@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -87,6 +88,7 @@ pub fn spawn(
     let lost = |source| StartError::Lost { id: request.spec.id.clone(), source };
     let (ours, theirs) = UnixStream::pair().map_err(run)?;
     let mut child = Command::new(shim)
+        .arg0("hull-shim")
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())

@@ -6,9 +6,10 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::protocol::Removal;
@@ -49,13 +50,11 @@ pub fn delete(data_root: BorrowedFd<'_>, discarded: Discarded) -> io::Result<()>
     if discarded.entries.is_empty() {
         return Ok(());
     }
-    let mut trash =
-        Trash { root: open_directory(data_root, c"trash")?, waiting: discarded.entries, moved: 0 };
+    let root = open_directory(data_root, c"trash")?;
+    let mut trash = Trash { root: root.as_fd(), waiting: discarded.entries, moved: 0 };
     let mut first = Ok(());
     while let Some(entry) = trash.waiting.pop() {
-        let root = trash.root.try_clone()?;
-        let removed = trash.remove(root.as_fd(), &entry, 0);
-        first = first.and(removed);
+        first = first.and(trash.remove(trash.root, &entry, 0));
     }
     first
 }
@@ -119,51 +118,82 @@ fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Own
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-struct Trash {
-    root: OwnedFd,
+struct Trash<'a> {
+    root: BorrowedFd<'a>,
     waiting: Vec<CString>,
     moved: u32,
 }
 
-impl Trash {
+impl Trash<'_> {
     fn remove(&mut self, parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> io::Result<()> {
         if depth > MAX_DEPTH {
             return self.move_up(parent, name);
         }
         let directory = match open_directory(parent, name) {
             Ok(directory) => directory,
-            Err(Errno::NOTDIR | Errno::LOOP) => return unlink(parent, name, AtFlags::empty()),
+            Err(Errno::NOTDIR | Errno::LOOP) => return unlink(parent, name),
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let mut first = Ok(());
-        for entry in Dir::read_from(&directory)? {
+        let mut buffer = [MaybeUninit::uninit(); 2048];
+        let mut entries = RawDir::new(&directory, &mut buffer);
+        while let Some(entry) = entries.next() {
             let entry = entry?;
             let removed = match entry.file_name() {
-                name if name == c"." || name == c".." => continue,
+                name if name == c"." || name == c".." => Ok(()),
                 name if matches!(entry.file_type(), FileType::Directory | FileType::Unknown) => {
-                    self.remove(directory.as_fd(), name, depth + 1)
+                    self.remove_directory(directory.as_fd(), name, depth + 1)
                 }
-                name => unlink(directory.as_fd(), name, AtFlags::empty()),
+                name => unlink(directory.as_fd(), name),
             };
             first = first.and(removed);
+            // Mostly that was all, which one call tells as well as another look.
+            if first.is_ok() && entries.is_buffer_empty() && remove_empty(parent, name)? {
+                return Ok(());
+            }
         }
-        first.and(unlink(parent, name, AtFlags::REMOVEDIR))
+        first?;
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove_directory(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        depth: usize,
+    ) -> io::Result<()> {
+        match remove_empty(parent, name) {
+            Ok(true) => Ok(()),
+            _ => self.remove(parent, name, depth),
+        }
     }
 
     fn move_up(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
         self.moved += 1;
         let entry = CString::new(format!("deep-{}-{}", std::process::id(), self.moved))?;
-        rustix::fs::renameat(parent, name, &self.root, &entry)?;
+        rustix::fs::renameat(parent, name, self.root, &entry)?;
         self.waiting.push(entry);
         Ok(())
     }
 }
 
 /// Somebody else may be emptying `trash/` too.
-fn unlink(parent: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> io::Result<()> {
-    match rustix::fs::unlinkat(parent, name, flags) {
+fn unlink(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// False if the directory is not empty.
+fn remove_empty(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -198,6 +228,9 @@ mod tests {
         drop(root(path));
         fs::create_dir_all(path.join("containers/c1/rw/a/b")).unwrap();
         fs::write(path.join("containers/c1/rw/a/file"), "x").unwrap();
+        for number in 0..200 {
+            fs::write(path.join(format!("containers/c1/rw/a/many-{number}")), "").unwrap();
+        }
         fs::write(path.join("outside"), "kept").unwrap();
         symlink(path, path.join("containers/c1/rw/root")).unwrap();
         symlink("../../../outside", path.join("containers/c1/rw/link")).unwrap();

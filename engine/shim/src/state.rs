@@ -159,6 +159,9 @@ pub fn now() -> String {
 /// The kernel's id of this boot; empty if it cannot be read.
 #[must_use]
 pub fn boot_id() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    read.map(|id| id.trim_end().to_owned()).unwrap_or_default()
+    // Not `read_to_string`: that takes twice as many system calls, on the way of every start.
+    let mut id = [0; 64];
+    let file = std::fs::File::open("/proc/sys/kernel/random/boot_id");
+    let length = file.and_then(|mut file| file.read(&mut id)).unwrap_or(0);
+    String::from_utf8_lossy(&id[..length]).trim_end().to_owned()
 }

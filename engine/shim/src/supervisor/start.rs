@@ -30,7 +30,7 @@ const BACKLOG: i32 = 64;
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) id: String,
-    pub(crate) directory: OwnedFd,
+    pub(crate) directory: Arc<OwnedFd>,
     pub(crate) run: OwnedFd,
     pub(crate) data_root: OwnedFd,
     pub(crate) auto_remove: Option<Removal>,
@@ -91,7 +91,7 @@ impl Start {
         let mut rest = descriptors.into_iter();
         let container = Arc::new(Container {
             id: request.spec.id.clone(),
-            directory: rest.next()?,
+            directory: Arc::new(rest.next()?),
             run: rest.next()?,
             data_root: rest.next()?,
             auto_remove: request.auto_remove.clone(),
@@ -140,8 +140,7 @@ impl Start {
         let prepare =
             |error: io::Error| internal(&format!("cannot prepare container {id}"), &error);
         let listener = listen(self.container.run.as_fd()).map_err(prepare)?;
-        let directory = self.container.directory.try_clone().map_err(prepare)?;
-        let log = Log::new(directory, self.request.log);
+        let log = Log::new(self.container.directory.clone(), self.request.log);
         let pipes = !self.request.spec.process.terminal;
         let wanted =
             Wanted { stdin: pipes && self.request.open_stdin, stdout: pipes, stderr: pipes };

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use hull_shim::protocol::LogConfig;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -15,13 +16,13 @@ const PATH: &str = "logs/container.log";
 /// The current file; opened at the first write, since many containers say nothing.
 #[derive(Debug)]
 pub(super) struct LogFile {
-    container: OwnedFd,
+    container: Arc<OwnedFd>,
     config: LogConfig,
     open: Option<(File, u64)>,
 }
 
 impl LogFile {
-    pub(super) fn new(container: OwnedFd, config: LogConfig) -> Self {
+    pub(super) fn new(container: Arc<OwnedFd>, config: LogConfig) -> Self {
         Self { container, config, open: None }
     }
 
@@ -54,7 +55,7 @@ impl LogFile {
     fn open_last(&self) -> io::Result<(File, u64)> {
         let file = match self.create(OFlags::APPEND) {
             Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&self.container, FOLDER, Mode::RWXU)?;
+                rustix::fs::mkdirat(self.container.as_fd(), FOLDER, Mode::RWXU)?;
                 self.create(OFlags::APPEND)?
             }
             other => other?,
@@ -75,7 +76,7 @@ impl LogFile {
     fn create(&self, flags: OFlags) -> rustix::io::Result<File> {
         let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-        rustix::fs::openat(&self.container, PATH, flags, mode).map(File::from)
+        rustix::fs::openat(self.container.as_fd(), PATH, flags, mode).map(File::from)
     }
 
     fn rotate(&self) -> io::Result<File> {

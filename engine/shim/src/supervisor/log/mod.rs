@@ -11,6 +11,7 @@ mod lines;
 mod tests;
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use hull_shim::protocol::LogConfig;
 use hull_shim::state::now;
@@ -33,7 +34,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// A log in container directory `container`. Nothing is created before there is output.
-    pub(crate) fn new(container: OwnedFd, config: LogConfig) -> Self {
+    pub(crate) fn new(container: Arc<OwnedFd>, config: LogConfig) -> Self {
         let file = LogFile::new(container, config);
         Self { file, stdout: Lines::default(), stderr: Lines::default(), dropped: 0 }
     }
