@@ -19,4 +19,5 @@ pub mod service;
 mod system;
 mod volumes;
 
+pub use hull_store::LayerMode;
 pub use service::{Clients, Config, Engine, Service, connect};

@@ -94,7 +94,7 @@ fn plan(
         id,
         name,
         created,
-        image: image.manifest_digest.clone(),
+        image: image.record.clone(),
         image_id: image.image_id.clone(),
         image_name,
         layers: image.layers.clone(),

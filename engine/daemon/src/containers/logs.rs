@@ -107,7 +107,7 @@ async fn send(
 ) -> Result<(), ApiError> {
     loop {
         // What was written before the state said so is read after it did.
-        let (running, back) = service.run(move |engine| reading.is_open(engine)).await?;
+        let (running, back) = service.run(move |engine| reading.look(engine)).await?;
         reading = back;
         loop {
             let (piece, back) = service.run(move |_| reading.piece()).await?;
@@ -142,7 +142,7 @@ enum Piece {
 
 impl Reading {
     /// Whether more may come.
-    fn is_open(self, engine: &Engine) -> Result<(bool, Self), ApiError> {
+    fn look(self, engine: &Engine) -> Result<(bool, Self), ApiError> {
         if self.watch.is_none() {
             return Ok((false, self));
         }

@@ -294,10 +294,11 @@ fn abandon(engine: &Engine, store: &Store, container: &Container) {
             true
         }
     };
-    if left && container.stored.host.auto_remove {
-        if let Err(error) = super::delete::remove(engine, store, container, true) {
-            tracing::warn!(container_id = id, %error, "cannot remove after a failed start");
-        }
+    if left
+        && container.stored.host.auto_remove
+        && let Err(error) = super::delete::remove(engine, store, container, true)
+    {
+        tracing::warn!(container_id = id, %error, "cannot remove after a failed start");
     }
     engine.live().forget(id);
 }

@@ -139,6 +139,8 @@ fn by_reference(filters: &Filters, image: &mut Image) -> Result<bool, ApiError> 
         }
     }
     image.names = names;
+    let names: Vec<_> = image.names.iter().map(|name| name.familiar_name() + "@").collect();
+    image.digests.retain(|digest| names.iter().any(|name| digest.starts_with(name)));
     Ok(!image.names.is_empty())
 }
 

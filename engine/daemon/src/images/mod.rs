@@ -69,3 +69,6 @@ fn now() -> String {
 fn seconds(time: Option<&str>) -> i64 {
     time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map_or(0, jiff::Timestamp::as_second)
 }
+
+#[cfg(test)]
+mod tests;

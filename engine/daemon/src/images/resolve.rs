@@ -14,6 +14,8 @@ use crate::error::ApiError;
 pub struct ResolvedImage {
     /// The name it was asked for by; `None` if by ID.
     pub reference: Option<Reference>,
+    /// Digest of the image record it was found by: its manifest's, or that of an index over it.
+    pub record: Digest,
     /// Digest of its manifest.
     pub manifest_digest: Digest,
     /// Digest of its config.
@@ -177,12 +179,13 @@ pub fn resolve_image(
             None => ResolveError::Host(mismatch),
         });
     }
+    let record = found.root().digest.clone();
     let reference = match found {
         Found::Name(reference, _) => Some(reference),
         Found::Id(_) => None,
     };
     let layers = config.rootfs.diff_ids.clone();
-    Ok(ResolvedImage { reference, manifest_digest: manifest, image_id, config, layers })
+    Ok(ResolvedImage { reference, record, manifest_digest: manifest, image_id, config, layers })
 }
 
 /// The image called `name`, with all that leads to it.

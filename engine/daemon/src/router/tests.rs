@@ -90,7 +90,12 @@ async fn bad_requests_are_refused_with_a_message() {
         ("POST /containers/create", "{", 400, "invalid JSON"),
         ("POST /containers/create", "{\"Tty\":7}", 400, "invalid JSON"),
         ("POST /containers/create", "{}", 400, "no image given"),
-        ("POST /containers/create?name=-x", "{\"Image\":\"a\"}", 400, "Invalid container name (-x)"),
+        (
+            "POST /containers/create?name=-x",
+            "{\"Image\":\"a\"}",
+            400,
+            "Invalid container name (-x)",
+        ),
         ("POST /containers/create", "{\"Image\":\"none\"}", 404, "No such image: none"),
         (
             "POST /containers/create",

@@ -10,26 +10,26 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-pub struct Engine {
-    pub service: Service,
+pub(crate) struct Engine {
+    pub(crate) service: Service,
     root: tempfile::TempDir,
 }
 
-pub struct Answer {
-    pub status: u16,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
         self
     }
@@ -37,7 +37,7 @@ impl Answer {
 
 impl Engine {
     /// `None`, and a word about it, where the machine cannot run containers.
-    pub async fn new() -> Option<Self> {
+    pub(crate) async fn new() -> Option<Self> {
         if !needs::root() {
             return None;
         }
@@ -75,24 +75,24 @@ impl Engine {
         Some(engine)
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.root.path().join("data")
     }
 
-    pub async fn ask(&self, request: &str, body: &Value) -> Answer {
+    pub(crate) async fn ask(&self, request: &str, body: &Value) -> Answer {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         self.ask_bytes(request, &body).await
     }
 
-    pub async fn get(&self, address: &str) -> Answer {
+    pub(crate) async fn get(&self, address: &str) -> Answer {
         self.ask(&format!("GET {address}"), &Value::Null).await
     }
 
-    pub async fn post(&self, address: &str) -> Answer {
+    pub(crate) async fn post(&self, address: &str) -> Answer {
         self.ask(&format!("POST {address}"), &Value::Null).await
     }
 
-    pub async fn ask_bytes(&self, request: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn ask_bytes(&self, request: &str, body: &[u8]) -> Answer {
         let mut connection = self.service.connect();
         let head = format!(
             "{request} HTTP/1.1\r\nHost: hull\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -106,7 +106,7 @@ impl Engine {
     }
 
     /// Asks for a stream and returns it, or the refusal.
-    pub async fn stream(&self, request: &str, body: &Value) -> Result<DuplexStream, Answer> {
+    pub(crate) async fn stream(&self, request: &str, body: &Value) -> Result<DuplexStream, Answer> {
         let mut connection = self.service.connect();
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let text = format!(
@@ -133,12 +133,12 @@ impl Engine {
     }
 
     /// Creates a container of the image that runs `command`; its id.
-    pub async fn create(&self, command: &[&str], more: Value) -> String {
+    pub(crate) async fn create(&self, command: &[&str], more: Value) -> String {
         let answer = self.try_create("", command, more).await.expect(201);
         answer.json()["Id"].as_str().unwrap().to_owned()
     }
 
-    pub async fn try_create(&self, name: &str, command: &[&str], more: Value) -> Answer {
+    pub(crate) async fn try_create(&self, name: &str, command: &[&str], more: Value) -> Answer {
         let mut body = json!({"Image": "box", "Cmd": command});
         for (field, value) in more.as_object().cloned().unwrap_or_default() {
             body[field] = value;
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// Runs a command to its end: exit code, standard output, standard error.
-    pub async fn run(&self, command: &[&str], more: Value) -> (i64, String, String) {
+    pub(crate) async fn run(&self, command: &[&str], more: Value) -> (i64, String, String) {
         let id = self.create(command, more).await;
         let attach = format!("POST /containers/{id}/attach?stream=1&stdout=1&stderr=1");
         let stream = self.stream(&attach, &Value::Null).await.ok().expect("a stream");
@@ -163,7 +163,7 @@ impl Engine {
     }
 
     /// Fails if anything of the test's is left.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.ask("DELETE /images/box?force=1", &Value::Null).await;
         let left = self.get("/containers/json?all=1").await.json();
         assert_eq!(left, json!([]), "containers are left");
@@ -212,13 +212,13 @@ fn dechunk(mut chunks: &[u8]) -> Vec<u8> {
 }
 
 /// Reads frames to the end: standard output, standard error.
-pub async fn frames(mut stream: DuplexStream) -> (String, String) {
+pub(crate) async fn frames(mut stream: DuplexStream) -> (String, String) {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
     split_frames(&bytes)
 }
 
-pub fn split_frames(mut bytes: &[u8]) -> (String, String) {
+pub(crate) fn split_frames(mut bytes: &[u8]) -> (String, String) {
     let mut outputs = [Vec::new(), Vec::new()];
     while !bytes.is_empty() {
         let size = u32::from_be_bytes(bytes[4..8].try_into().unwrap()) as usize;
@@ -230,6 +230,6 @@ pub fn split_frames(mut bytes: &[u8]) -> (String, String) {
 }
 
 /// Whether a digest is one: keeps the image's id comparable.
-pub fn is_digest(text: &str) -> bool {
+pub(crate) fn is_digest(text: &str) -> bool {
     text.parse::<Digest>().is_ok()
 }

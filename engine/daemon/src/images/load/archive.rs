@@ -9,9 +9,6 @@ use hull_worker::job::ArchiveMember;
 
 use super::LoadError;
 
-/// Bytes copied or hashed at a time.
-const CHUNK: usize = 256 << 10;
-
 /// A piece of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Range {
@@ -56,25 +53,6 @@ impl Archive {
         let mut bytes = vec![0; size];
         self.spool.read_exact_at(&mut bytes, range.offset).map_err(LoadError::Spool)?;
         Ok(bytes)
-    }
-
-    /// Passes the bytes of `range` to `take`, piece by piece.
-    pub(super) fn stream<E: From<LoadError>>(
-        &self,
-        range: Range,
-        mut take: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut buffer = vec![0; CHUNK];
-        let (mut offset, mut left) = (range.offset, range.size);
-        while left > 0 {
-            let count = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
-            let piece = &mut buffer[..count];
-            self.spool.read_exact_at(piece, offset).map_err(LoadError::Spool)?;
-            take(piece)?;
-            offset += count as u64;
-            left -= count as u64;
-        }
-        Ok(())
     }
 }
 

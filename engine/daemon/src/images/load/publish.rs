@@ -119,15 +119,15 @@ impl Images<'_> {
         descriptor: &Descriptor,
         progress: &mut dyn FnMut(ProgressMessage),
     ) -> Result<(), LoadError> {
-        let id = &target.image_for(&Platform::host()).id;
+        let host = Platform::host();
+        let id = &target.image_for(&host).id;
         if target.names.is_empty() {
             progress(ProgressMessage::stream(format!("Loaded image ID: {id}\n")));
         }
         for name in &target.names {
             let before = self.store.resolve(name)?;
-            if before.as_ref().is_none_or(|before| before.digest != descriptor.digest) {
-                self.store.set_ref(name, descriptor)?;
-            }
+            let before = before.filter(|before| before.digest != descriptor.digest);
+            self.store.set_ref(name, descriptor)?;
             let familiar = name.familiar();
             if let Some(old) = before.and_then(|old| self.superseded(&old, id)) {
                 progress(ProgressMessage::stream(format!(
