@@ -1,6 +1,8 @@
 //! What a sealed process can still do, tried by processes that seal themselves as the worker
 //! does. Each attempt runs in a process of its own: `seal <purpose> <attempt> <directory>`.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test without a harness says")]
+
 use std::fs::File;
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
@@ -281,6 +283,7 @@ fn clone_mount(inside: &Inside) -> std::io::Result<()> {
     Ok(())
 }
 
+#[expect(deprecated, reason = "what makes it unsafe, sharing less between threads, is refused")]
 fn namespace() -> std::io::Result<()> {
     Ok(rustix::thread::unshare(rustix::thread::UnshareFlags::NEWUSER)?)
 }

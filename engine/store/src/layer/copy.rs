@@ -12,7 +12,7 @@ use super::error::shown;
 use super::path::{join, split};
 use super::tree::Attributes;
 use super::unpack::{set_attributes, set_node_attributes};
-use super::xattr::{Holder, admitted};
+use super::xattr::{Holder, Raw, admitted};
 use super::{LayerError, Limits};
 
 const BUFFER: usize = 256 << 10;
@@ -213,7 +213,7 @@ fn attributes(
     Ok(Attributes::of(stat, xattrs.into()))
 }
 
-fn xattrs(file: &impl AsFd, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LayerError> {
+fn xattrs(file: &impl AsFd, path: &[u8]) -> Result<Raw, LayerError> {
     let read = |error| failed("read the extended attributes of", path, error);
     let mut buffer = vec![0; 4096];
     let names = loop {

@@ -194,7 +194,7 @@ impl<'a> Layout<'a> {
         tar_blocks: u32,
         output: &mut Counted<'_, impl Write>,
     ) -> io::Result<()> {
-        let mut head = [0; INODES_AT as usize];
+        let mut head = vec![0; usize::try_from(INODES_AT).expect("a small constant")];
         let mut put = |at: u64, bytes: &[u8]| {
             let at = usize::try_from(at).expect("inside the head");
             head[at..at + bytes.len()].copy_from_slice(bytes);

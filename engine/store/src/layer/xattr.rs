@@ -17,6 +17,9 @@ pub(super) struct Xattr {
     pub(super) value: Box<[u8]>,
 }
 
+/// Names and values as an archive or a file system has them.
+pub(super) type Raw = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What the attributes are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {

@@ -26,6 +26,7 @@ impl Archive {
         Self::default()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "members are made where they are added")]
     pub(crate) fn with(mut self, member: Member) -> Self {
         self.add(&member);
         self

@@ -1,10 +1,10 @@
 //! One 512-byte header block.
 
-use super::{BLOCK, Device};
+use super::{BLOCK_LENGTH, Device};
 
 /// A header block's fields, as they stand.
 #[derive(Debug)]
-pub(super) struct Header<'a>(&'a [u8; BLOCK as usize]);
+pub(super) struct Header<'a>(&'a [u8; BLOCK_LENGTH]);
 
 /// What the magic says about the fields after the link name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ enum Format {
 
 impl<'a> Header<'a> {
     /// Takes a block whose checksum is right.
-    pub(super) fn new(block: &'a [u8; BLOCK as usize]) -> Result<Self, &'static str> {
+    pub(super) fn new(block: &'a [u8; BLOCK_LENGTH]) -> Result<Self, &'static str> {
         let header = Self(block);
         let stated = header.number(148, 8)?;
         let mut unsigned = 0i64;

@@ -23,6 +23,9 @@ pub use reader::Reader;
 /// Tar counts in blocks of this many bytes; data begins at a multiple of it.
 pub const BLOCK: u64 = 512;
 
+/// The same, for buffers.
+const BLOCK_LENGTH: usize = 512;
+
 /// The most bytes that one entry's extension headers (pax records, GNU long names) may have.
 pub const MAX_EXTENSION: u64 = 1 << 20;
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, ErrorKind};
 
 use super::block::Header;
 use super::pax::{Records, SPARSE, Scope};
-use super::{BLOCK, Entry, EntryKind, MAX_EXTENSION, Time};
+use super::{BLOCK, BLOCK_LENGTH, Entry, EntryKind, MAX_EXTENSION, Time};
 use crate::layer::LayerError;
 
 /// Reads a tar stream, entry by entry. An entry's data is read with [`Reader::read_data`] before
@@ -53,7 +53,7 @@ impl<R: BufRead> Reader<R> {
         let mut extensions = Extensions::default();
         loop {
             let offset = self.position;
-            let mut block = [0; BLOCK as usize];
+            let mut block = [0; BLOCK_LENGTH];
             if !self.read_block(&mut block)? {
                 return match extensions.begin {
                     None => Ok(None),
@@ -132,7 +132,7 @@ impl<R: BufRead> Reader<R> {
         if extensions.begin.is_some() {
             return Err(tar(offset, "the archive ends after an extension header"));
         }
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; BLOCK_LENGTH];
         if self.read_block(&mut block)? && block.iter().any(|&byte| byte != 0) {
             return Err(tar(offset, "a block of zeros stands alone between entries"));
         }
@@ -259,7 +259,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Fills `block`; false at the end of the stream.
-    fn read_block(&mut self, block: &mut [u8; BLOCK as usize]) -> Result<bool, LayerError> {
+    fn read_block(&mut self, block: &mut [u8; BLOCK_LENGTH]) -> Result<bool, LayerError> {
         let begin = self.position;
         let mut filled = 0;
         while filled < block.len() {
