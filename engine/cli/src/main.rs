@@ -1,3 +1,7 @@
-//! Entry point.
+//! The `hull` command's entry point.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hull_cli::main()
+}

@@ -1,0 +1,263 @@
+//! From the words of a command line to a command and its exit code.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{ArgMatches, Command};
+use hull_daemon::{Clients, Config};
+
+use crate::client::{ApiError, Client};
+use crate::commands::{self, Entry};
+
+/// What every command may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    client: Client,
+}
+
+/// A command at work.
+pub(crate) type Running = Pin<Box<dyn Future<Output = Result<ExitCode>>>>;
+
+impl Context {
+    /// The engine that the command line names.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// A failure that has its own exit code.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    /// Printed, with its sources, where there is one.
+    pub(crate) error: anyhow::Error,
+    /// The exit code.
+    pub(crate) code: u8,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:#}", self.error)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+/// Options before the command.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Globals {
+    host: Option<String>,
+    data_root: Option<PathBuf>,
+    exec_root: Option<PathBuf>,
+    log_level: Option<String>,
+    version: bool,
+    help: bool,
+}
+
+/// Runs the command line `words`, without the program's own name.
+pub(crate) fn run(words: &[String]) -> ExitCode {
+    let outcome = parse_globals(words).and_then(|(globals, rest)| dispatch(globals, rest));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(error.downcast_ref::<Exit>().map_or(1, |exit| exit.code))
+        }
+    }
+}
+
+fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
+    if globals.version {
+        crate::out::line(&format!("Hull version {}", env!("CARGO_PKG_VERSION")));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if globals.help || rest.is_empty() || rest == ["help"] {
+        crate::out::line(commands::overview().trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (entry, words) = match commands::find(rest) {
+        Ok(found) => found,
+        Err(text) => {
+            let code = u8::from(!text.starts_with("Usage:"));
+            if code == 0 {
+                crate::out::line(text.trim_end());
+                return Ok(ExitCode::SUCCESS);
+            }
+            return Err(Exit { error: anyhow::anyhow!(text), code }.into());
+        }
+    };
+    let matches = match parse(entry, words) {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => {
+            crate::out::text(&error.to_string());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+            return Err(Exit { error: anyhow::anyhow!("{text}"), code: 125 }.into());
+        }
+    };
+    if let Some(level) = &globals.log_level {
+        log_to_stderr(level)?;
+    }
+    let context = Context { client: client(globals, entry)? };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on((entry.run)(context, matches));
+    // A thread that still reads stdin cannot be waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn parse(entry: &Entry, words: &[String]) -> Result<ArgMatches, clap::Error> {
+    let command: Command = (entry.command)().bin_name(format!("hull {}", entry.path));
+    command.no_binary_name(true).try_get_matches_from(words)
+}
+
+/// The client for the engine that was named, or for this process's own.
+fn client(globals: Globals, entry: &Entry) -> Result<Client> {
+    let host = globals.host.or_else(|| variable("HULL_HOST"));
+    if let Some(host) = host {
+        return Client::at(&host);
+    }
+    if entry.needs_root && !rustix::process::geteuid().is_root() {
+        let code = if entry.starts_container() { 125 } else { 1 };
+        let error = anyhow::anyhow!(
+            "not root, and no engine to reach: run it as root, or name an engine's socket with --host unix:///path.sock"
+        );
+        return Err(Exit { error, code }.into());
+    }
+    let folder = |given: Option<PathBuf>, name: &str, default: &str| {
+        given
+            .or_else(|| variable(name).map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from(default))
+    };
+    Ok(Client::own(Config {
+        data_root: folder(globals.data_root, "HULL_DATA_ROOT", "/var/lib/hull"),
+        exec_root: folder(globals.exec_root, "HULL_EXEC_ROOT", "/run/hull"),
+        helpers: None,
+        layer_mode: layer_mode()?,
+        clients: Clients::Own,
+    }))
+}
+
+/// How layers are kept, where the user does not leave it to the host's abilities.
+fn layer_mode() -> Result<Option<hull_daemon::LayerMode>> {
+    match variable("HULL_LAYER_MODE").as_deref() {
+        None => Ok(None),
+        Some("erofs") => Ok(Some(hull_daemon::LayerMode::Erofs)),
+        Some("unpack") => Ok(Some(hull_daemon::LayerMode::Unpack)),
+        Some(other) => bail!("HULL_LAYER_MODE is {other:?}: it may be erofs or unpack"),
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn log_to_stderr(level: &str) -> Result<()> {
+    let Ok(filter) = tracing_subscriber::EnvFilter::try_new(level) else {
+        bail!("unknown log level {level:?}: it may be error, warn, info, debug or trace");
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+/// Takes the options before the command off `words`.
+fn parse_globals(words: &[String]) -> Result<(Globals, &[String])> {
+    let mut globals = Globals::default();
+    let mut rest = words;
+    while let Some((word, after)) = rest.split_first() {
+        if !word.starts_with('-') || word == "-" {
+            break;
+        }
+        rest = after;
+        let (name, mut inline) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (word.as_str(), None),
+        };
+        let mut value = || -> Result<String> {
+            if let Some(value) = inline.take() {
+                return Ok(value);
+            }
+            let Some((value, after)) = rest.split_first() else {
+                bail!("flag needs an argument: {word}")
+            };
+            rest = after;
+            Ok(value.clone())
+        };
+        match name {
+            "-H" | "--host" => globals.host = Some(value()?),
+            "--data-root" => globals.data_root = Some(value()?.into()),
+            "--exec-root" => globals.exec_root = Some(value()?.into()),
+            "-l" | "--log-level" => globals.log_level = Some(value()?),
+            "-D" | "--debug" => globals.log_level = Some("debug".to_owned()),
+            "-v" | "--version" => globals.version = true,
+            "-h" | "--help" => globals.help = true,
+            _ => {
+                let error = anyhow::anyhow!(
+                    "unknown flag: {word}\n\nRun 'hull --help' for more information"
+                );
+                return Err(Exit { error, code: 125 }.into());
+            }
+        }
+    }
+    Ok((globals, rest))
+}
+
+/// Prints an error: what happened, then advice if there is any.
+pub(crate) fn report(error: &anyhow::Error) {
+    if is_broken_pipe(error) {
+        return;
+    }
+    let text = match error.downcast_ref::<Exit>() {
+        Some(exit) => exit.to_string(),
+        None => format!("{error:#}"),
+    };
+    if !text.is_empty() {
+        crate::out::error(&format!("hull: {text}"));
+    }
+    let inner = error.downcast_ref::<Exit>().map_or(error, |exit| &exit.error);
+    let hint = inner.chain().find_map(|cause| cause.downcast_ref::<ApiError>()?.hint.clone());
+    if let Some(hint) = hint {
+        crate::out::error(&format!("hint: {hint}"));
+    }
+}
+
+/// Whoever read our output has enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<(Globals, Vec<String>)> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        parse_globals(&words).map(|(globals, rest)| (globals, rest.to_vec()))
+    }
+
+    #[test]
+    fn options_before_the_command_are_the_programs() {
+        let (globals, rest) =
+            parse(&["-H", "unix:///a", "--data-root=/d", "--exec-root", "/e", "run", "-H", "x"])
+                .unwrap();
+        assert_eq!(globals.host.as_deref(), Some("unix:///a"));
+        assert_eq!(globals.data_root, Some("/d".into()));
+        assert_eq!(globals.exec_root, Some("/e".into()));
+        assert_eq!(rest, ["run", "-H", "x"]);
+    }
+
+    #[test]
+    fn wrong_ones_are_named() {
+        assert!(parse(&["--host"]).unwrap_err().to_string().contains("--host"));
+        assert!(parse(&["--colour", "run"]).unwrap_err().to_string().contains("--colour"));
+    }
+}

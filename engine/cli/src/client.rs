@@ -1,0 +1,290 @@
+//! The Engine API's client: one request, one connection.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Empty, Full};
+use hull_api::{ErrorKind, ErrorResponse};
+use hull_daemon::{Config, Service};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::UnixStream;
+
+/// Version of the Engine API this client speaks.
+const API_VERSION: &str = "v1.51";
+
+/// The body of a request.
+pub(crate) type RequestBody = BoxBody<Bytes, std::io::Error>;
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// What the engine said.
+    pub(crate) message: String,
+    /// Its advice.
+    pub(crate) hint: Option<String>,
+    /// Its kind, where the engine is Hull.
+    pub(crate) kind: Option<ErrorKind>,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// Where the engine is.
+#[derive(Debug, Clone)]
+enum Transport {
+    /// In this process.
+    Own(Service),
+    /// Behind a unix socket.
+    Unix(PathBuf),
+}
+
+/// Speaks to one engine. Clones speak to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    transport: Transport,
+}
+
+impl Client {
+    /// The engine as a service in this process.
+    pub(crate) fn own(config: Config) -> Self {
+        Self { transport: Transport::Own(Service::new(config)) }
+    }
+
+    /// The engine at `host`, `unix:///path`.
+    ///
+    /// # Errors
+    /// When `host` is something else.
+    pub(crate) fn at(host: &str) -> Result<Self> {
+        let Some(path) = host.strip_prefix("unix://") else {
+            bail!("cannot reach {host:?}: only unix:///path.sock is understood");
+        };
+        Ok(Self { transport: Transport::Unix(PathBuf::from(path)) })
+    }
+
+    async fn connect(&self) -> Result<Connection> {
+        Ok(match &self.transport {
+            Transport::Own(service) => Connection::Own(service.connect()),
+            Transport::Unix(path) => {
+                let socket = UnixStream::connect(path).await;
+                Connection::Unix(socket.with_context(|| {
+                    format!("cannot connect to the engine at unix://{}", path.display())
+                })?)
+            }
+        })
+    }
+
+    /// Sends a request; a refusal is an [`ApiError`].
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: RequestBody,
+    ) -> Result<Response<Incoming>> {
+        let mut request = Request::builder().method(method).uri(format!("/{API_VERSION}{path}"));
+        if let Some(content_type) = content_type {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        self.exchange(request.header(HOST, "hull").body(body)?).await
+    }
+
+    async fn exchange(&self, request: Request<RequestBody>) -> Result<Response<Incoming>> {
+        let io = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        tokio::spawn(async move {
+            // What ends a connection early ends the request's own future with an error too.
+            let _ = connection.with_upgrades().await;
+        });
+        let response = sender.send_request(request).await.context("the engine hung up")?;
+        let status = response.status();
+        if status.is_success()
+            || status == StatusCode::NOT_MODIFIED
+            || status == StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(response);
+        }
+        let bytes = response.into_body().collect().await?.to_bytes();
+        Err(refusal(status, &bytes).into())
+    }
+
+    /// `GET`, answered with a JSON document.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        decode(self.send(Method::GET, path, None, empty()).await?).await
+    }
+
+    /// `POST` with a JSON body, answered with a JSON document.
+    pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T> {
+        let body = full(serde_json::to_vec(body)?);
+        decode(self.send(Method::POST, path, Some("application/json"), body).await?).await
+    }
+
+    /// `POST` without a body, answered with a JSON document.
+    pub(crate) async fn post_empty<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        decode(self.send(Method::POST, path, None, empty()).await?).await
+    }
+
+    /// `POST` whose answer says nothing; returns the status (304: it was so already).
+    pub(crate) async fn act(&self, path: &str) -> Result<u16> {
+        let response = self.send(Method::POST, path, None, empty()).await?;
+        let status = response.status().as_u16();
+        response.into_body().collect().await?;
+        Ok(status)
+    }
+
+    /// `DELETE`; its answer, `null` where there is none.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        decode(self.send(Method::DELETE, path, None, empty()).await?).await
+    }
+
+    /// `POST` that turns the connection into a stream of bytes both ways.
+    pub(crate) async fn hijack<B: Serialize>(&self, path: &str, body: &B) -> Result<Upgraded> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("/{API_VERSION}{path}"))
+            .header(HOST, "hull")
+            .header(CONTENT_TYPE, "application/json")
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "tcp")
+            .body(full(serde_json::to_vec(body)?))?;
+        let response = self.exchange(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            bail!(
+                "the engine did not turn {path} into a stream (it answered {})",
+                response.status()
+            );
+        }
+        Ok(hyper::upgrade::on(response).await?)
+    }
+}
+
+async fn decode<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T> {
+    let bytes = response.into_body().collect().await?.to_bytes();
+    let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+    serde_json::from_slice(bytes).context("the engine's answer is not what was expected")
+}
+
+fn refusal(status: StatusCode, bytes: &[u8]) -> ApiError {
+    let status = status.as_u16();
+    match serde_json::from_slice::<ErrorResponse>(bytes) {
+        Ok(said) => ApiError { status, message: said.message, hint: said.hint, kind: said.kind },
+        Err(_) => ApiError {
+            status,
+            message: format!("status {status}: {}", String::from_utf8_lossy(bytes).trim()),
+            hint: None,
+            kind: None,
+        },
+    }
+}
+
+/// No body.
+pub(crate) fn empty() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// A body of these bytes.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> RequestBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}
+
+/// `text` with everything but unreserved characters percent-encoded, for paths and queries.
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// `?name=value&...` of what is there, empty where nothing is.
+pub(crate) fn query(pairs: &[(&str, Option<&str>)]) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            text.push(if text.is_empty() { '?' } else { '&' });
+            text.push_str(name);
+            text.push('=');
+            text.push_str(&encode(value));
+        }
+    }
+    text
+}
+
+/// A connection to an engine.
+#[derive(Debug)]
+enum Connection {
+    Own(DuplexStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Own(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Self::Own(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(
+        self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Own(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(
+        self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Own(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

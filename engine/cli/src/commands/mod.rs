@@ -1,0 +1,221 @@
+//! The commands: which there are, and a file for each.
+
+mod attach;
+mod create;
+mod exec;
+mod history;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod kill;
+mod load;
+mod logs;
+mod prune;
+mod ps;
+mod rm;
+mod rmi;
+mod run;
+mod start;
+mod stop;
+mod system_check;
+mod system_df;
+mod tag;
+mod version;
+mod volume;
+mod wait;
+
+use std::fmt::Write as _;
+
+use clap::{ArgMatches, Command};
+
+use crate::app::{Context, Running};
+
+/// One command.
+pub(crate) struct Entry {
+    /// Its words: `run`, `container ls`.
+    pub(crate) path: &'static str,
+    /// Other words for it.
+    aliases: &'static [&'static str],
+    /// One line for the overview.
+    about: &'static str,
+    /// Its options and arguments.
+    pub(crate) command: fn() -> Command,
+    /// Does it.
+    pub(crate) run: fn(Context, ArgMatches) -> Running,
+    /// Whether the engine in this process can only do it as root.
+    pub(crate) needs_root: bool,
+}
+
+impl Entry {
+    /// Whether its exit codes are those of a container.
+    pub(crate) fn starts_container(&self) -> bool {
+        matches!(self.path, "run" | "create" | "start" | "exec")
+    }
+}
+
+/// One line of the table below.
+macro_rules! entry {
+    ($path:literal, [$($alias:literal),*], $($module:ident)::+, $about:literal) => {
+        Entry {
+            path: $path,
+            aliases: &[$($alias),*],
+            about: $about,
+            command: $($module)::+::command,
+            run: |context, matches| Box::pin($($module)::+::run(context, matches)),
+            needs_root: true,
+        }
+    };
+}
+
+/// Every command, in the order of the overview.
+static COMMANDS: &[Entry] = &[
+    entry!("run", ["container run"], run, "Create and run a new container from an image"),
+    entry!("create", ["container create"], create, "Create a new container"),
+    entry!("start", ["container start"], start, "Start one or more stopped containers"),
+    entry!("stop", ["container stop"], stop, "Stop one or more running containers"),
+    entry!("kill", ["container kill"], kill, "Kill one or more running containers"),
+    entry!(
+        "wait",
+        ["container wait"],
+        wait,
+        "Block until containers stop, then print their exit codes"
+    ),
+    entry!("rm", ["container rm", "container remove"], rm, "Remove one or more containers"),
+    entry!("exec", ["container exec"], exec, "Execute a command in a running container"),
+    entry!("attach", ["container attach"], attach, "Attach to a running container"),
+    entry!("ps", ["container ls", "container list", "container ps"], ps, "List containers"),
+    entry!("logs", ["container logs"], logs, "Fetch the logs of a container"),
+    entry!("inspect", [], inspect, "Return low-level information on objects"),
+    entry!(
+        "container inspect",
+        [],
+        inspect::container,
+        "Display detailed information on one or more containers"
+    ),
+    entry!("container prune", [], prune::container, "Remove all stopped containers"),
+    entry!("images", ["image ls", "image list"], images, "List images"),
+    entry!(
+        "load",
+        ["image load"],
+        load,
+        "Load an image from a tar archive, an OCI layout directory or STDIN"
+    ),
+    entry!(
+        "import",
+        ["image import"],
+        import,
+        "Import the contents from a tarball to create a filesystem image"
+    ),
+    entry!("tag", ["image tag"], tag, "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    entry!("rmi", ["image rm", "image remove"], rmi, "Remove one or more images"),
+    entry!("history", ["image history"], history, "Show the history of an image"),
+    entry!(
+        "image inspect",
+        [],
+        inspect::image,
+        "Display detailed information on one or more images"
+    ),
+    entry!("image prune", [], prune::image, "Remove unused images"),
+    entry!("volume ls", ["volume list"], volume::ls, "List volumes"),
+    entry!("volume create", [], volume::create, "Create a volume"),
+    entry!(
+        "volume inspect",
+        [],
+        inspect::volume,
+        "Display detailed information on one or more volumes"
+    ),
+    entry!("volume rm", ["volume remove"], volume::rm, "Remove one or more volumes"),
+    entry!("volume prune", [], prune::volume, "Remove unused local volumes"),
+    entry!("version", [], version, "Show version information"),
+    entry!("info", ["system info"], info, "Display system-wide information"),
+    entry!("system df", [], system_df, "Show disk usage"),
+    entry!("system check", [], system_check, "Verify everything the engine keeps on disk"),
+    entry!("system prune", [], prune::system, "Remove unused data"),
+];
+
+/// The command that `words` begin with, and its own words. Otherwise the text that says why not;
+/// one that begins with `Usage:` is what was asked for.
+pub(crate) fn find(words: &[String]) -> Result<(&'static Entry, &[String]), String> {
+    for length in [2, 1] {
+        let Some((head, rest)) = words.split_at_checked(length) else { continue };
+        let path = head.join(" ");
+        let named = |entry: &&Entry| entry.path == path || entry.aliases.contains(&path.as_str());
+        if let Some(entry) = COMMANDS.iter().find(named) {
+            return Ok((entry, rest));
+        }
+    }
+    let first = words.first().map_or("", String::as_str);
+    let group = group(first);
+    if group.is_empty() {
+        return Err(format!(
+            "unknown command: hull {first}\n\nRun 'hull --help' for more information"
+        ));
+    }
+    match words.get(1).map(String::as_str) {
+        None | Some("--help" | "-h") => {
+            Err(format!("Usage:  hull {first} COMMAND\n\nCommands:\n{group}"))
+        }
+        Some(word) => Err(format!(
+            "unknown command: hull {first} {word}\n\nRun 'hull {first} --help' for more information"
+        )),
+    }
+}
+
+/// The commands `first ...`, a line each.
+fn group(first: &str) -> String {
+    let mut text = String::new();
+    for entry in COMMANDS {
+        let paths = std::iter::once(&entry.path).chain(entry.aliases);
+        for path in paths.filter_map(|path| path.strip_prefix(first)?.strip_prefix(' ')) {
+            let _ = writeln!(text, "  {path:<12} {}", entry.about);
+        }
+    }
+    text
+}
+
+/// `hull --help`.
+pub(crate) fn overview() -> String {
+    let mut text = String::from(
+        "Usage:  hull [OPTIONS] COMMAND\n\nA container engine: hardened, daemonless, without helper programs\n\nCommands:\n",
+    );
+    for entry in COMMANDS {
+        let _ = writeln!(text, "  {:<16} {}", entry.path, entry.about);
+    }
+    text.push_str(
+        "
+Options:
+      --data-root DIR      State that outlives a boot (HULL_DATA_ROOT; /var/lib/hull)
+      --exec-root DIR      State that does not (HULL_EXEC_ROOT; /run/hull)
+  -H, --host SOCKET        Engine to speak to, unix:///path (HULL_HOST; this process itself)
+  -D, --debug              Log what happens to stderr
+  -l, --log-level LEVEL    error, warn, info, debug or trace
+  -v, --version            Print version information
+
+Run 'hull COMMAND --help' for more information on a command.
+",
+    );
+    text
+}
+
+/// Does `work` for every name; goes on after a failure and ends with it.
+///
+/// # Errors
+/// The last failure; those before it are printed.
+pub(crate) async fn each(
+    names: &[String],
+    work: impl AsyncFn(&String) -> anyhow::Result<()>,
+) -> anyhow::Result<std::process::ExitCode> {
+    let mut failed: Option<anyhow::Error> = None;
+    for name in names {
+        if let Err(error) = work(name).await
+            && let Some(before) = failed.replace(error)
+        {
+            crate::app::report(&before);
+        }
+    }
+    match failed {
+        None => Ok(std::process::ExitCode::SUCCESS),
+        Some(error) => Err(error),
+    }
+}

@@ -1,0 +1,29 @@
+//! `hull wait`
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Arg, ArgMatches, Command};
+
+use crate::app::Context;
+use crate::client::encode;
+use crate::{options, out, session};
+
+pub(crate) fn command() -> Command {
+    Command::new("wait")
+        .about("Block until containers stop, then print their exit codes")
+        .arg(Arg::new("container").value_name("CONTAINER").num_args(1..).required(true))
+}
+
+pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCode> {
+    super::each(&options::texts(&matches, "container"), async |name| {
+        let waiting = session::begin_wait(context.client(), &encode(name), "not-running").await?;
+        let ended = waiting.end().await?;
+        if let Some(error) = ended.error {
+            bail!("{}", error.message);
+        }
+        out::line(&ended.status_code.to_string());
+        Ok(())
+    })
+    .await
+}
