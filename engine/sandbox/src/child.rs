@@ -31,6 +31,8 @@ pub(crate) struct Assignment<'s> {
     pub trees: &'s [OwnedFd],
     pub stdio: Stdio,
     pub filter: Option<&'s [u64]>,
+    /// How many ids the container has; absent in the host's user namespace.
+    pub ids: Option<u32>,
     pub proof: SingleThreaded,
     pub channel: ChildEnd,
 }
@@ -47,7 +49,8 @@ pub(crate) fn run(assignment: Assignment<'_>) -> ! {
 }
 
 fn set_up(assignment: Assignment<'_>) {
-    let Assignment { spec, prepared, topology, trees, stdio, filter, proof, channel } = assignment;
+    let Assignment { spec, prepared, topology, trees, stdio, filter, ids, proof, channel } =
+        assignment;
     let made = match make_surroundings(spec, &prepared, topology, trees, &channel) {
         Ok(Some(made)) => made,
         Ok(None) => return,
@@ -58,6 +61,7 @@ fn set_up(assignment: Assignment<'_>) {
         stdio,
         terminal: made.terminal,
         filter,
+        ids,
         proof,
         channel: &channel,
         init: spec.init,

@@ -48,51 +48,39 @@ impl IdRange {
         let (users, groups) = windows()?;
         let slots = size.div_ceil(SLOT).max(1);
         let available = users.slots().min(groups.slots());
-        // Neighbours in time would otherwise all try the same first slots one after the other.
-        let offset = if slots < available {
-            rustix::process::getpid().as_raw_pid().unsigned_abs() % (available - slots)
-        } else {
-            0
-        };
-        let mut first = offset;
-        let mut wrapped = false;
-        loop {
-            if first + slots > available || wrapped && first >= offset {
-                if wrapped {
-                    break;
-                }
-                (first, wrapped) = (0, true);
-                if offset == 0 {
-                    break;
-                }
-                continue;
-            }
-            match lock(folder, first, slots)? {
-                Locked::All(locks) => {
-                    return Ok(Self {
-                        first_uid: users.start + first * SLOT,
-                        first_gid: groups.start + first * SLOT,
-                        size: slots * SLOT,
-                        _locks: locks,
-                    });
-                }
-                Locked::BusyAt(busy) => first = busy + 1,
+        for first in starts(available, slots) {
+            if let Some(locks) = lock(folder, first, slots)? {
+                return Ok(Self {
+                    first_uid: users.start + first * SLOT,
+                    first_gid: groups.start + first * SLOT,
+                    size: slots * SLOT,
+                    _locks: locks,
+                });
             }
         }
+        let Window { start, end } = users;
         Err(StartError::new(
             StartErrorKind::Unavailable,
-            format!("no free range of {} ids in user ids {}..{} and group ids {}..{}", slots * SLOT, users.start, users.end, groups.start, groups.end),
+            format!("no {size} adjacent ids are free in user ids {start}..{end}"),
         )
         .hint("stop containers, widen the `hull` lines of /etc/subuid and /etc/subgid, or use --userns=host"))
     }
 }
 
-enum Locked {
-    All(Vec<OwnedFd>),
-    BusyAt(u32),
+/// Where a range of `slots` may begin, each place once. Processes begin at different places:
+/// neighbours in time would otherwise all try the same taken slots one after the other.
+fn starts(available: u32, slots: u32) -> impl Iterator<Item = u32> {
+    let places = (available + 1).saturating_sub(slots);
+    let offset = rustix::process::getpid().as_raw_pid().unsigned_abs();
+    (0..places).map(move |place| (place + offset % places) % places)
 }
 
-fn lock(folder: BorrowedFd<'_>, first: u32, slots: u32) -> Result<Locked, StartError> {
+/// Locks adjacent slots; `None` when another process holds one of them.
+fn lock(
+    folder: BorrowedFd<'_>,
+    first: u32,
+    slots: u32,
+) -> Result<Option<Vec<OwnedFd>>, StartError> {
     let mut locks = Vec::new();
     for slot in first..first + slots {
         let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -100,13 +88,11 @@ fn lock(folder: BorrowedFd<'_>, first: u32, slots: u32) -> Result<Locked, StartE
             .step_with(|| format!("open the lock file of id range {slot}"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => locks.push(file),
-            Err(Errno::WOULDBLOCK) => return Ok(Locked::BusyAt(slot)),
-            Err(error) => {
-                return Err(error).step_with(|| format!("lock id range {slot}"));
-            }
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error).step_with(|| format!("lock id range {slot}")),
         }
     }
-    Ok(Locked::All(locks))
+    Ok(Some(locks))
 }
 
 fn windows() -> Result<(Window, Window), StartError> {
@@ -190,5 +176,7 @@ mod tests {
         let first = one.first_uid;
         drop(one);
         assert_eq!(IdRange::take(handle.as_fd(), 65536).unwrap().first_uid, first);
+        let error = IdRange::take(handle.as_fd(), u32::MAX).unwrap_err();
+        assert_eq!(error.kind, StartErrorKind::Unavailable);
     }
 }

@@ -11,7 +11,7 @@ use rustix::thread::{
 
 use crate::cgroup::{self, Entrance};
 use crate::channel::{self, ChildEnd, Outcome, ParentEnd};
-use crate::error::{StartError, Step};
+use crate::error::{StartError, StartErrorKind, Step};
 use crate::process::{Prepared, Surroundings, become_program};
 use crate::spec::Process;
 use crate::start::{Running, end};
@@ -39,13 +39,14 @@ impl Running {
     pub fn exec(&self, process: &Process, stdio: Stdio) -> Result<ExecProcess, StartError> {
         let prepared = Prepared::new(process)?;
         self.give_pipes(&stdio);
-        let entrance = self.cgroup.entrance()?;
+        let entrance = self.cgroup.entrance().map_err(|error| self.unless_exited(error))?;
         let (parent_end, child_end) = channel::pair()?;
         let proof = SingleThreaded::prove().step("start a process")?;
         // The container must not look into the copy of our memory once it can see the process.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .step("hide our memory")?;
-        match self.clone_inside(&proof, &entrance)? {
+        let cloned = self.clone_inside(&proof, &entrance);
+        match cloned.map_err(|error| self.unless_exited(error))? {
             Cloned::Child => {
                 drop(parent_end);
                 self.run_child(prepared, stdio, entrance.tasks, proof, &child_end)
@@ -118,7 +119,7 @@ impl Running {
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
             | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
             | ThreadNameSpaceType::NETWORK;
-        namespaces.set(ThreadNameSpaceType::USER, self.private_userns);
+        namespaces.set(ThreadNameSpaceType::USER, self.ids.is_some());
         move_into_thread_name_spaces(self.pidfd.as_fd(), namespaces)
             .step("enter the container's namespaces")?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -141,11 +142,22 @@ impl Running {
             false => None,
         };
         let filter = self.filter.as_deref();
+        let ids = self.ids.as_ref().map(|ids| ids.size);
         let root = root.as_fd();
         become_program(
             prepared,
-            Surroundings { root, stdio, terminal, filter, proof, channel, init: false },
+            Surroundings { root, stdio, terminal, filter, ids, proof, channel, init: false },
         )
+    }
+
+    /// `error`, or that the container is not running any more where that is its reason.
+    fn unless_exited(&self, error: StartError) -> StartError {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut exited = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        match poll(&mut exited, Some(&Timespec::default())) {
+            Ok(1..) => StartError::new(StartErrorKind::Unavailable, "the container is not running"),
+            _ => error,
+        }
     }
 
     fn give_pipes(&self, stdio: &Stdio) {

@@ -89,6 +89,8 @@ pub(crate) struct Surroundings<'a> {
     pub terminal: Option<Terminal>,
     /// Seccomp filter, each word one instruction.
     pub filter: Option<&'a [u64]>,
+    /// How many ids the container has; absent in the host's user namespace.
+    pub ids: Option<u32>,
     pub proof: SingleThreaded,
     pub channel: &'a ChildEnd,
     /// Whether to stay behind as process 1 and look after the program.
@@ -107,9 +109,10 @@ fn try_become(
     prepared: Prepared<'_>,
     surroundings: Surroundings<'_>,
 ) -> Result<std::convert::Infallible, StartError> {
-    let Surroundings { root, stdio, terminal, filter, proof, channel, init } = surroundings;
+    let Surroundings { root, stdio, terminal, filter, ids, proof, channel, init } = surroundings;
     let process = prepared.process;
     let user = look_up(root, process)?;
+    check_ids(&user, ids)?;
     setsid().step("start a session")?;
     attach_stdio(stdio, terminal, channel, &user)?;
     enter_working_directory(root, &process.cwd)?;
@@ -153,6 +156,19 @@ fn look_up(root: BorrowedFd<'_>, process: &Process) -> Result<User, StartError> 
     let group = account_file(root, "/etc/group")?;
     user::lookup(&passwd, &group, &process.user, &process.additional_groups)
         .map_err(|error| StartError::invalid(error.to_string()))
+}
+
+fn check_ids(user: &User, ids: Option<u32>) -> Result<(), StartError> {
+    let Some(ids) = ids else { return Ok(()) };
+    let beyond = |what: &str, id: u32| {
+        StartError::invalid(format!("{what} {id} is not among the {ids} ids of the container"))
+            .hint("use --userns=host, or an id that is in the range")
+    };
+    if user.uid >= ids {
+        return Err(beyond("user", user.uid));
+    }
+    let groups = std::iter::once(&user.gid).chain(&user.groups);
+    groups.copied().find(|group| *group >= ids).map_or(Ok(()), |group| Err(beyond("group", group)))
 }
 
 /// A regular file's bytes; empty where there is none. A container must not be able to make the

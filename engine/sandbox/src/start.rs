@@ -34,7 +34,6 @@ pub struct Running {
     /// The container's cgroups, to be removed by the caller after the exit.
     pub cgroup: Cgroup,
     pub(crate) filter: Option<Vec<u64>>,
-    pub(crate) private_userns: bool,
     pub(crate) ids: Option<IdRange>,
     _root: OwnedFd,
 }
@@ -65,7 +64,6 @@ pub fn start(spec: &Spec, inputs: Inputs, stdio: Stdio) -> Result<Running, Start
             console,
             cgroup,
             filter,
-            private_userns: ids.is_some(),
             ids,
             _root: root,
         }),
@@ -147,6 +145,7 @@ fn launch(
                 trees: &inputs.trees,
                 stdio,
                 filter,
+                ids: ids.map(|ids| ids.size),
                 proof,
                 channel: child_end,
             })

@@ -51,6 +51,20 @@ pub fn add_attributes(mount: impl AsFd, attributes: Attributes, recursive: bool)
     set(mount.as_fd(), recursive, &MountAttr { attr_set: attributes.0, ..MountAttr::default() })
 }
 
+/// Makes the program this process runs read-only, and impossible to execute again, also through
+/// `/proc/self/exe`. The process itself goes on as before.
+///
+/// For a program executed from a mount of its own that is attached nowhere (`open_tree` of its
+/// file). Whoever made that mount must still hold it.
+///
+/// # Errors
+/// `InvalidInput` where the program lies on an ordinary mount; otherwise the kernel's.
+pub fn seal_program() -> io::Result<()> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let program = rustix::fs::open("/proc/self/exe", flags, rustix::fs::Mode::empty())?;
+    add_attributes(program, Attributes::RDONLY.and(Attributes::NOEXEC), false)
+}
+
 /// Makes every mount of this mount namespace private: none learns of mounts elsewhere, and
 /// nowhere else is told of ours.
 ///

@@ -2,7 +2,10 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 /// Gives the `ignored` signals their default action and blocks none: what a new program expects.
 ///
@@ -23,6 +26,21 @@ pub fn reset(ignored: impl Iterator<Item = i32>) -> io::Result<()> {
 /// The kernel's (sigaction(2)).
 pub fn ignore(signals: &[i32]) -> io::Result<()> {
     signals.iter().try_for_each(|signal| set_disposition(*signal, libc::SIG_IGN))
+}
+
+/// Sends a signal, by number, to the process behind `pidfd`: also real-time ones, but for the two
+/// that C libraries keep for themselves.
+///
+/// # Errors
+/// `InvalidInput` for what is no signal; otherwise the kernel's (pidfd_send_signal(2)).
+pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    if !matches!(signal, 1..=31 | 34..=64) {
+        let message = format!("{signal} is no signal");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    // SAFETY: not zero, within the kernel's range, and none of those a C library uses.
+    let signal = unsafe { Signal::from_raw_unchecked(signal) };
+    Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
 }
 
 /// Blocks every signal that can be blocked, to be taken with [`wait`].

@@ -46,6 +46,14 @@ impl Cgroup {
         Ok(Self { topology: Topology::discover()?, name: format!("{PARENT}/{id}") })
     }
 
+    /// As [`leave`], without asking the kernel again for what this process has already found.
+    ///
+    /// # Errors
+    /// The first failure; the process may have moved in some hierarchies.
+    pub fn leave_caller(&self) -> io::Result<()> {
+        leave_by(&self.topology)
+    }
+
     pub(crate) fn topology(&self) -> &Topology {
         &self.topology
     }
@@ -181,7 +189,10 @@ pub(crate) fn enter(tasks: Vec<OwnedFd>) -> Result<(), StartError> {
 /// # Errors
 /// The first failure; the process may have moved in some hierarchies.
 pub fn leave() -> io::Result<()> {
-    let topology = Topology::discover()?;
+    leave_by(&Topology::discover()?)
+}
+
+fn leave_by(topology: &Topology) -> io::Result<()> {
     for hierarchy in topology.hierarchies.iter().filter(|hierarchy| hierarchy.own != "/") {
         let directory = hierarchy.directory(PARENT).join("shim");
         match mkdir(&directory, Mode::from_raw_mode(0o755)) {

@@ -150,7 +150,12 @@ impl Cgroup {
 
     /// How many processes of the container were killed for want of memory.
     pub fn oom_kills(&self) -> u64 {
-        self.stats().oom_kills.unwrap_or(0)
+        let Some((directory, version)) = self.place("memory") else { return 0 };
+        let events = match version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        value(&directory.join(events), "oom_kill").unwrap_or(0)
     }
 
     /// What the container uses at this moment.

@@ -32,7 +32,7 @@ impl Container {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
         }
         let root = folder.path().join("layer");
-        let exe = std::env::current_exe().unwrap();
+        let exe = crate::program();
         if std::fs::hard_link(&exe, root.join("probe")).is_err() {
             std::fs::copy(&exe, root.join("probe")).unwrap();
         }

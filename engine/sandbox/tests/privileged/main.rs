@@ -10,14 +10,21 @@
     reason = "a test program, which lints do not take for one without its harness"
 )]
 
+mod attacks;
 mod bench;
 mod container;
+mod errors;
 mod exec;
 mod isolation;
 mod probe;
 
-use std::process::{Command, ExitCode};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hull_sys::mount::{Attributes, add_attributes, seal_program};
+use rustix::mount::{OpenTreeFlags, open_tree};
 
 type Test = (&'static str, fn());
 
@@ -26,8 +33,9 @@ fn main() -> ExitCode {
     if arguments[0].ends_with("probe") {
         return probe::run(&arguments[1..]);
     }
-    let tests: Vec<Test> = [isolation::TESTS, exec::TESTS].concat();
+    let tests: Vec<Test> = [isolation::TESTS, exec::TESTS, errors::TESTS, attacks::TESTS].concat();
     if let Ok(name) = std::env::var("HULL_SANDBOX_TEST") {
+        seal_program().unwrap();
         let (_, test) = tests.iter().find(|(known, _)| *known == name).expect("a known test");
         test();
         return ExitCode::SUCCESS;
@@ -70,14 +78,40 @@ fn run_all(tests: &[Test]) -> ExitCode {
 }
 
 fn run_one(name: &str) -> bool {
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new(program).env("HULL_SANDBOX_TEST", name).output().unwrap();
+    let (program, sealed) = seal();
+    let mut command = Command::new(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
+    command.env("HULL_SANDBOX_TEST", name).env(PROGRAM, program);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
     if output.status.success() {
         println!("test {name} ... ok");
         return true;
     }
-    let (out, err) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("test {name} ... FAILED ({})\n{out}{err}", output.status);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    println!(
+        "test {name} ... FAILED ({})\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     false
+}
+
+/// Names this program's file to a test, whose own file has no name.
+const PROGRAM: &str = "HULL_SANDBOX_PROGRAM";
+
+/// This program as the shim's is sealed: a mount of its own, read-only, and not to be executed a
+/// second time once it runs.
+fn seal() -> (PathBuf, OwnedFd) {
+    let program = std::env::current_exe().unwrap();
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let sealed = open_tree(rustix::fs::CWD, &program, flags).unwrap();
+    add_attributes(&sealed, Attributes::RDONLY, false).unwrap();
+    (program, sealed)
+}
+
+/// The file of this program.
+fn program() -> PathBuf {
+    std::env::var_os(PROGRAM).map_or_else(|| std::env::current_exe().unwrap(), PathBuf::from)
 }

@@ -33,6 +33,8 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["cwd"] => println!("{}", std::env::current_dir().unwrap().display()),
         ["hostname"] => println!("{}", rustix::system::uname().nodename().to_str().unwrap()),
         ["sleep"] => std::thread::sleep(std::time::Duration::from_secs(60)),
+        ["namespaces"] => namespaces(),
+        ["watch"] => watch(),
         ["nap"] => std::thread::sleep(std::time::Duration::from_millis(50)),
         ["orphan"] => orphan(),
         ["leave"] => leave(),
@@ -126,4 +128,35 @@ fn leave() {
     use std::process::{Command, Stdio};
     let child = Command::new("/probe").arg("nap").stdout(Stdio::null()).spawn().unwrap();
     println!("{}", child.id());
+}
+
+fn namespaces() {
+    for name in ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"] {
+        println!("{}", std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap().display());
+    }
+}
+
+/// Tries to look into every process but itself, for as long as it lives.
+fn watch() -> ! {
+    println!("watching");
+    loop {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name == "1" || name.parse::<u32>().is_err() {
+                continue;
+            }
+            // The program that was executed is the container's own: it may be looked into.
+            let own = std::fs::read_link(entry.path().join("exe"))
+                .is_ok_and(|exe| exe == Path::new("/probe"));
+            // A process that has exited shows an empty list to everyone.
+            let opened = std::fs::read_dir(entry.path().join("fd"))
+                .is_ok_and(|list| list.count() > 0)
+                || std::fs::read(entry.path().join("environ")).is_ok_and(|text| !text.is_empty());
+            let still = std::fs::read_link(entry.path().join("exe"))
+                .is_ok_and(|exe| exe == Path::new("/probe"));
+            if opened && !own && !still && entry.path().exists() {
+                println!("opened {name}");
+            }
+        }
+    }
 }
