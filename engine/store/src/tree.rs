@@ -86,8 +86,16 @@ fn reopen_parent(child: &Level, identity: (u64, u64)) -> io::Result<OwnedFd> {
 
 fn entries(directory: BorrowedFd<'_>) -> io::Result<Vec<(CString, FileType)>> {
     let mut entries = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
+    let listing = match rustix::fs::Dir::read_from(directory) {
+        // Removed since it was opened.
+        Err(Errno::NOENT) => return Ok(entries),
+        listing => listing?,
+    };
+    for entry in listing {
+        let entry = match entry {
+            Err(Errno::NOENT) => break,
+            entry => entry?,
+        };
         if entry.file_name() != c"." && entry.file_name() != c".." {
             entries.push((entry.file_name().to_owned(), entry.file_type()));
         }

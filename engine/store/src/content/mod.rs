@@ -8,6 +8,9 @@
 //!   `layers/<hex>/tar`          bytes that are named by their digest too: an uncompressed layer.
 //!                               Reading looks here second, so they are never kept twice
 //!
+//! A collection removes blobs that nothing refers to: whoever writes one adds its digest to a
+//! [`Lease`](crate::Lease) first and holds that until something else refers to it.
+//!
 //! An unfinished write is a file without a name: it is gone with its process.
 //!
 //! Invariant: a file under `blobs/` hashes to its own name.

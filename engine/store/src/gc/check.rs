@@ -374,6 +374,10 @@ impl Check<'_> {
                 }
                 Err(error) => (ProblemKind::Unreadable, error.to_string()),
             };
+            // Removed meanwhile, and its image after it.
+            if matches!(self.store.resolve(&reference), Ok(None)) {
+                continue;
+            }
             self.problem(format_args!("reference {reference}"), fault.0, fault.1);
             if self.options.repair && self.store.remove_ref(&reference)? {
                 self.repaired("removed");
@@ -390,7 +394,9 @@ impl Check<'_> {
             match record::load::<ContainerRecord>(&self.store.root, &path) {
                 Ok(Some(container)) => {
                     for diff_id in &container.layers {
-                        if !self.store.layers().contains(diff_id)? {
+                        if !self.store.layers().contains(diff_id)?
+                            && self.store.root.exists(&path)?
+                        {
                             let message = format!("its layer {diff_id} is not here");
                             self.problem(&object, ProblemKind::Missing, message);
                         }

@@ -165,18 +165,27 @@ impl Store {
         Ok(record.is_ok_and(|record| record.is_none_or(|record| record.name != text)))
     }
 
-    pub(super) fn empty_trash(&self, collected: &mut Collected) -> Result<(), FileError> {
-        let mut meter = Meter::default();
+    /// Removes what lies in the trash. What resists does not keep the rest there.
+    fn empty_trash(&self, collected: &mut Collected) -> Result<(), FileError> {
+        let mut first = Ok(());
         for entry in self.root.list("trash")? {
             let Some(entry) = entry.to_str() else { continue };
             let path = format!("trash/{entry}");
-            let fail = |error| self.root.error("remove", &path, error);
-            let bytes = meter.measure(self.root.as_fd(), &path).map_err(fail)?;
-            tree::remove(self.root.as_fd(), &path).map_err(fail)?;
-            collected.bytes += bytes;
-            collected.trash += 1;
+            match self.remove_measured(&path) {
+                Ok(bytes) => {
+                    collected.bytes += bytes;
+                    collected.trash += 1;
+                }
+                Err(error) => first = first.and(Err(self.root.error("remove", &path, error))),
+            }
         }
-        Ok(())
+        first
+    }
+
+    fn remove_measured(&self, path: &str) -> std::io::Result<u64> {
+        let bytes = Meter::default().measure(self.root.as_fd(), path)?;
+        tree::remove(self.root.as_fd(), path)?;
+        Ok(bytes)
     }
 }
 

@@ -6,9 +6,7 @@ use hull_oci::Digest;
 
 use super::mark::Marks;
 use crate::Store;
-use crate::content::blob_path;
 use crate::error::{ErrorKind, FileError};
-use crate::layers::layer_path;
 use crate::tree::Meter;
 
 /// Bytes on disk. Every file below the data root is in exactly one class, so the classes add up
@@ -158,7 +156,6 @@ impl Ledger<'_> {
             let bytes = self.tree(&format!("layers/{name}"))?;
             self.usage.images += bytes;
             let Some(diff_id) = crate::layers::diff_id_of(&name) else { continue };
-            debug_assert_eq!(layer_path(&diff_id), format!("layers/{name}"));
             if !marks.has_layer(&diff_id) {
                 self.usage.unreachable += bytes;
             }
@@ -175,7 +172,6 @@ impl Ledger<'_> {
                     self.usage.other += bytes;
                     continue;
                 };
-                debug_assert_eq!(blob_path(&digest), format!("blobs/{algorithm}/{name}"));
                 if marks.compressed.contains_key(&digest) && !marks.documents.contains(&digest) {
                     self.usage.compressed += bytes;
                 } else {

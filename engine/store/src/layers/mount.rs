@@ -1,8 +1,12 @@
 //! Layers as mounts.
 //!
 //! An erofs layer is mounted once per boot below the exec root and stays: every mount of an image
-//! file has its own page cache. That directory is a private mount of itself, so no other mount
-//! namespace gets copies that would keep removed layers alive.
+//! file has its own page cache. The directory of the mounts is a private mount of itself, so that
+//! no other mount namespace gets copies that would keep removed layers alive.
+//!
+//! The tar is read through the page cache, so what is read of it may be there twice. The mount
+//! option `directio` saves that, but then the first run after a load reads from the disk what was
+//! just written: 5 s instead of 1.7 s for a layer of 800 MB.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
