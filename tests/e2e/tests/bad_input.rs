@@ -28,7 +28,7 @@ fn privileged_no_such_image() {
     let Some(hull) = Hull::new() else { return };
     for command in ["run", "create"] {
         hull.fails(&[command, "absent"], 125, "absent");
-        hull.fails(&[command, "absent@sha256:12"], 125, "absent@sha256:12");
+        hull.fails(&[command, "absent@sha256:12"], 125, "sha256:12");
         hull.fails(&[command, "Bad/Name"], 125, "Bad/Name");
     }
     for command in ["history", "rmi"] {
@@ -44,9 +44,9 @@ fn privileged_no_such_command() {
     hull.fails(&["run", "--rm", "probe", "absent"], 127, "absent");
     hull.fails(&["run", "--rm", "probe", "/absent"], 127, "/absent");
     nothing_happened(&hull);
-    hull.ok(&["run", "-d", "--name", "c", "probe", "/probe", "sleep"]);
-    hull.fails(&["exec", "c", "absent"], 127, "absent");
-    hull.ok(&["rm", "-f", "c"]);
+    hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
+    hull.fails(&["exec", "box", "absent"], 127, "absent");
+    hull.ok(&["rm", "-f", "box"]);
     nothing_happened(&hull);
     hull.finish();
 }
@@ -93,8 +93,8 @@ fn privileged_image_for_another_machine() {
 fn privileged_bad_options() {
     let Some(hull) = with_probe() else { return };
     for (options, text) in [
-        (&["-v", "/no/such/source:/x"][..], "/no/such/source"),
-        (&["--mount", "type=bind,source=/no/such/source,target=/x"], "/no/such/source"),
+        (&["--mount", "type=bind,source=/no/such/source,target=/x"][..], "/no/such/source"),
+        (&["-v", "/etc/passwd/sub:/x"], "/etc/passwd/sub"),
         (&["--mount", "type=bind,source=/tmp"], "target"),
         (&["-v", "/tmp:relative"], "relative"),
         (&["-u", "stranger"], "stranger"),
@@ -243,7 +243,7 @@ fn privileged_layers_that_leave_their_root() {
     hull.finish();
 }
 
-/// Device nodes of a layer are refused or cannot be used: the root is mounted without devices.
+/// Device nodes of a layer are refused, or cannot be opened.
 #[test]
 fn privileged_device_nodes_in_a_layer() {
     let Some(hull) = Hull::new() else { return };
@@ -251,14 +251,13 @@ fn privileged_device_nodes_in_a_layer() {
     let tar = base_tar()
         .entry(&node("kmem", CHARACTER_DEVICE, (1, 1)))
         .entry(&node("disk", BLOCK_DEVICE, (254, 0)))
-        .entry(&node("null-of-the-image", CHARACTER_DEVICE, (1, 3)))
         .entry(&node("pipe", FIFO, (0, 0)))
         .finish();
     let path = hull
         .file("nodes.tar", &Image::new().layer(tar, Compression::Gzip).docker_archive(&["nodes"]));
     let output = hull.run(&["load", "-i", &path]);
     if output.code == 0 {
-        for name in ["/kmem", "/disk", "/null-of-the-image"] {
+        for name in ["/kmem", "/disk"] {
             let read = hull.run(&["run", "--rm", "nodes", "/probe", "read", name]);
             assert_eq!(read.code, 99, "{name} was opened");
         }
@@ -381,18 +380,24 @@ fn privileged_full_disk() {
     let Some(_) = needs::program("mkfs.ext4") else { return };
     let Some(image) = busybox_image() else { return };
     let outer = tempfile::tempdir().unwrap();
-    let disk = Disk::new(outer.path(), 16);
+    let disk = Disk::new(outer.path(), 96);
     let hull = Hull::at(tempfile::tempdir_in(&disk.mount).unwrap());
     hull.load(&image, "busybox");
-    let big = Tar::new().file("big", 0o644, &noise(24 << 20)).finish();
+    let big = Tar::new().file("big", 0o644, &noise(160 << 20)).finish();
     let too_big = image.clone().layer(big, Compression::Plain);
     let path = outer.path().join("big.tar");
     std::fs::write(&path, too_big.docker_archive(&["big"])).unwrap();
     hull.fails(&["load", "-i", &path.display().to_string()], 1, "space");
     hull.assert_nothing_left();
     // The container's own writes fail inside, the engine goes on.
-    let fill =
-        ["run", "--rm", "busybox", "sh", "-c", "dd if=/dev/urandom of=/f bs=1M count=64; echo end"];
+    let fill = [
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "dd if=/dev/urandom of=/f bs=1M count=256; echo end",
+    ];
     let output = hull.run(&fill);
     assert!(output.stderr.contains("No space left"), "{}", output.stderr);
     assert_eq!(output.stdout, "end\n");

@@ -24,10 +24,10 @@ fn privileged_exit_codes_are_the_containers_own() {
     assert_eq!(hull.run(&["run", "--rm", "probe", "/probe", "true"]).code, 0);
     assert_eq!(hull.run(&["run", "--rm", "probe", "/probe", "exit", "7"]).code, 7);
     assert_eq!(hull.run(&["run", "--rm", "probe", "/probe", "exit", "255"]).code, 255);
-    hull.ok(&["run", "-d", "--name", "c", "probe", "/probe", "sleep"]);
-    assert_eq!(hull.run(&["exec", "c", "/probe", "exit", "9"]).code, 9);
-    hull.ok(&["kill", "c"]);
-    assert_eq!(hull.ok(&["wait", "c"]), "137");
+    hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
+    assert_eq!(hull.run(&["exec", "box", "/probe", "exit", "9"]).code, 9);
+    hull.ok(&["kill", "box"]);
+    assert_eq!(hull.ok(&["wait", "box"]), "137");
     hull.finish();
 }
 
@@ -40,8 +40,8 @@ fn privileged_output_and_input() {
     let output = hull.run_with_input(&["run", "--rm", "-i", "probe", "/probe", "cat"], &input);
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert_eq!(output.stdout.as_bytes(), input);
-    hull.ok(&["run", "-d", "--name", "c", "probe", "/probe", "sleep"]);
-    let output = hull.run_with_input(&["exec", "-i", "c", "/probe", "cat"], &input);
+    hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
+    let output = hull.run_with_input(&["exec", "-i", "box", "/probe", "cat"], &input);
     assert_eq!(output.stdout.as_bytes(), input);
     // Without -i there is no input, and no waiting for it.
     let output = hull.run_with_input(&["run", "--rm", "probe", "/probe", "cat"], b"unseen");
@@ -53,13 +53,13 @@ fn privileged_output_and_input() {
 fn privileged_much_output_is_complete() {
     let Some(hull) = with_probe() else { return };
     let lines = 100_000;
-    let text = hull.ok(&["run", "--name", "c", "probe", "/probe", "spin-output", "100000"]);
+    let text = hull.ok(&["run", "--name", "box", "probe", "/probe", "spin-output", "100000"]);
     assert_eq!(text.lines().count(), lines);
     assert!(text.ends_with(&format!("{:063}", lines - 1)));
     // 6.4 MB is less than one log file: all of it is there.
-    let logs = hull.ok(&["logs", "c"]);
+    let logs = hull.ok(&["logs", "box"]);
     assert_eq!(logs, text);
-    assert_eq!(hull.ok(&["logs", "--tail", "1", "c"]), format!("{:063}", lines - 1));
+    assert_eq!(hull.ok(&["logs", "--tail", "1", "box"]), format!("{:063}", lines - 1));
     hull.finish();
 }
 
@@ -67,26 +67,26 @@ fn privileged_much_output_is_complete() {
 fn privileged_create_start_stop_restart() {
     let Some(hull) = with_busybox() else { return };
     let script = "trap 'echo stopping; exit 3' TERM; echo started; while :; do sleep 0.1; done";
-    let id = hull.ok(&["create", "--name", "c", "busybox", "sh", "-c", script]);
+    let id = hull.ok(&["create", "--name", "box", "busybox", "sh", "-c", script]);
     assert_eq!(id.len(), 64);
-    assert_eq!(hull.inspect("c", "{{.State.Status}}"), "created");
+    assert_eq!(hull.inspect("box", "{{.State.Status}}"), "created");
     assert_eq!(hull.ok(&["ps", "-q"]), "");
-    assert_eq!(hull.ok(&["start", "c"]), "c");
-    hull.wait_for_log("c", "started");
-    assert_eq!(hull.inspect("c", "{{.State.Running}}"), "true");
+    assert_eq!(hull.ok(&["start", "box"]), "box");
+    hull.wait_for_log("box", "started");
+    assert_eq!(hull.inspect("box", "{{.State.Running}}"), "true");
     assert_eq!(hull.ok(&["ps", "-q", "--no-trunc"]), id);
-    assert_eq!(hull.ok(&["stop", "c"]), "c");
-    assert_eq!(hull.inspect("c", "{{.State.Status}} {{.State.ExitCode}}"), "exited 3");
-    assert_eq!(hull.ok(&["logs", "c"]), "started\nstopping");
+    assert_eq!(hull.ok(&["stop", "box"]), "box");
+    assert_eq!(hull.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "exited 3");
+    assert_eq!(hull.ok(&["logs", "box"]), "started\nstopping");
     // What it wrote is still there the second time.
-    hull.ok(&["start", "c"]);
-    hull.ok(&["exec", "c", "sh", "-c", "echo kept > /file"]);
+    hull.ok(&["start", "box"]);
+    hull.ok(&["exec", "box", "sh", "-c", "echo kept > /file"]);
     hull.ok(&["stop", &id[..12]]);
-    hull.ok(&["start", "c"]);
-    assert_eq!(hull.ok(&["exec", "c", "cat", "/file"]), "kept");
-    hull.fails(&["rm", "c"], 1, "running");
-    assert_eq!(hull.ok(&["rm", "-f", "c"]), "c");
-    hull.fails(&["inspect", "c"], 1, "c");
+    hull.ok(&["start", "box"]);
+    assert_eq!(hull.ok(&["exec", "box", "cat", "/file"]), "kept");
+    hull.fails(&["rm", "box"], 1, "running");
+    assert_eq!(hull.ok(&["rm", "-f", "box"]), "box");
+    hull.fails(&["inspect", "box"], 1, "box");
     hull.finish();
 }
 
@@ -94,13 +94,13 @@ fn privileged_create_start_stop_restart() {
 fn privileged_stop_kills_after_its_timeout() {
     let Some(hull) = with_busybox() else { return };
     let script = "trap '' TERM; echo ready; while :; do sleep 0.1; done";
-    hull.ok(&["run", "-d", "--name", "c", "busybox", "sh", "-c", script]);
-    hull.wait_for_log("c", "ready");
+    hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    hull.wait_for_log("box", "ready");
     let start = Instant::now();
-    hull.ok(&["stop", "-t", "1", "c"]);
+    hull.ok(&["stop", "-t", "1", "box"]);
     let took = start.elapsed();
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
-    assert_eq!(hull.inspect("c", "{{.State.ExitCode}}"), "137");
+    assert_eq!(hull.inspect("box", "{{.State.ExitCode}}"), "137");
     hull.finish();
 }
 
@@ -109,14 +109,14 @@ fn privileged_stop_signal() {
     let Some(hull) = with_busybox() else { return };
     let script = "trap 'exit 42' INT; echo ready; while :; do sleep 0.1; done";
     let words =
-        ["run", "-d", "--name", "c", "--stop-signal", "SIGINT", "busybox", "sh", "-c", script];
+        ["run", "-d", "--name", "box", "--stop-signal", "SIGINT", "busybox", "sh", "-c", script];
     hull.ok(&words);
-    hull.wait_for_log("c", "ready");
-    hull.ok(&["stop", "c"]);
-    assert_eq!(hull.inspect("c", "{{.State.ExitCode}}"), "42");
-    hull.ok(&["start", "c"]);
-    hull.ok(&["kill", "-s", "INT", "c"]);
-    assert_eq!(hull.ok(&["wait", "c"]), "42");
+    hull.wait_for_log("box", "ready");
+    hull.ok(&["stop", "box"]);
+    assert_eq!(hull.inspect("box", "{{.State.ExitCode}}"), "42");
+    hull.ok(&["start", "box"]);
+    hull.ok(&["kill", "-s", "INT", "box"]);
+    assert_eq!(hull.ok(&["wait", "box"]), "42");
     hull.finish();
 }
 
@@ -161,15 +161,24 @@ fn privileged_environment_user_and_folder() {
 #[test]
 fn privileged_attach_and_wait() {
     let Some(hull) = with_busybox() else { return };
-    hull.ok(&["create", "-i", "--name", "c", "busybox", "sh", "-c", "read x; echo got $x; exit 5"]);
-    let waiter = hull.command(&["wait", "c"]).stdout(Stdio::piped()).spawn().unwrap();
-    hull.ok(&["start", "c"]);
-    let output = hull.run_with_input(&["attach", "c"], b"word\n");
+    hull.ok(&[
+        "create",
+        "-i",
+        "--name",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        "read x; echo got $x; exit 5",
+    ]);
+    let waiter = hull.command(&["wait", "box"]).stdout(Stdio::piped()).spawn().unwrap();
+    hull.ok(&["start", "box"]);
+    let output = hull.run_with_input(&["attach", "box"], b"word\n");
     assert_eq!((output.code, output.stdout.as_str()), (5, "got word\n"), "{}", output.stderr);
     let waited = waiter.wait_with_output().unwrap();
     assert!(["5\n", "0\n"].contains(&String::from_utf8_lossy(&waited.stdout).as_ref()));
-    assert_eq!(hull.ok(&["wait", "c"]), "5");
-    let output = hull.run_with_input(&["start", "-ai", "c"], b"again\n");
+    assert_eq!(hull.ok(&["wait", "box"]), "5");
+    let output = hull.run_with_input(&["start", "-ai", "box"], b"again\n");
     assert_eq!((output.code, output.stdout.as_str()), (5, "got again\n"), "{}", output.stderr);
     hull.finish();
 }
@@ -189,11 +198,11 @@ fn privileged_no_byte_of_a_short_life_is_lost() {
 fn privileged_logs_follow_and_options() {
     let Some(hull) = with_busybox() else { return };
     let script = "for n in 1 2 3 4 5; do echo line $n; sleep 0.2; done";
-    hull.ok(&["run", "-d", "--name", "c", "busybox", "sh", "-c", script]);
-    let followed = hull.ok(&["logs", "-f", "c"]);
+    hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    let followed = hull.ok(&["logs", "-f", "box"]);
     assert_eq!(followed, "line 1\nline 2\nline 3\nline 4\nline 5");
-    assert_eq!(hull.ok(&["logs", "--tail", "2", "c"]), "line 4\nline 5");
-    let stamped = hull.ok(&["logs", "-t", "--tail", "1", "c"]);
+    assert_eq!(hull.ok(&["logs", "--tail", "2", "box"]), "line 4\nline 5");
+    let stamped = hull.ok(&["logs", "-t", "--tail", "1", "box"]);
     let (stamp, text) = stamped.split_once(' ').unwrap();
     assert_eq!(text, "line 5");
     assert!(stamp.starts_with("20") && stamp.ends_with('Z') && stamp.contains('T'), "{stamp}");
@@ -203,10 +212,10 @@ fn privileged_logs_follow_and_options() {
 #[test]
 fn privileged_auto_remove_and_names() {
     let Some(hull) = with_probe() else { return };
-    hull.ok(&["run", "--rm", "--name", "c", "probe", "/probe", "true"]);
+    hull.ok(&["run", "--rm", "--name", "box", "probe", "/probe", "true"]);
     // The name is free as soon as the command is back.
-    hull.ok(&["run", "--name", "c", "probe", "/probe", "true"]);
-    hull.fails(&["run", "--name", "c", "probe"], 125, "c");
+    hull.ok(&["run", "--name", "box", "probe", "/probe", "true"]);
+    hull.fails(&["run", "--name", "box", "probe"], 125, "box");
     hull.fails(&["run", "--name", "not/good", "probe"], 125, "not/good");
     let file = hull.folder().join("cid").display().to_string();
     let id =
@@ -215,7 +224,7 @@ fn privileged_auto_remove_and_names() {
     hull.fails(&["run", "--rm", "--cidfile", &file, "probe"], 125, &file);
     assert_eq!(hull.ok(&["ps", "-q", "--no-trunc", "--filter", "label=a=b"]), id);
     let listed = hull.ok(&["ps", "-a", "--format", "{{.Names}} {{.Image}}"]);
-    assert!(listed.lines().any(|line| line == "c probe"), "{listed}");
+    assert!(listed.lines().any(|line| line == "box probe"), "{listed}");
     hull.finish();
 }
 
@@ -223,16 +232,16 @@ fn privileged_auto_remove_and_names() {
 fn privileged_init_reaps_and_forwards() {
     let Some(hull) = with_busybox() else { return };
     let script = "trap 'exit 6' TERM; (sleep 0.1 &) ; echo ready; while :; do sleep 0.1; done";
-    hull.ok(&["run", "-d", "--init", "--name", "c", "busybox", "sh", "-c", script]);
-    hull.wait_for_log("c", "ready");
-    assert_ne!(hull.ok(&["exec", "c", "sh", "-c", "cat /proc/1/comm"]), "sh");
+    hull.ok(&["run", "-d", "--init", "--name", "box", "busybox", "sh", "-c", script]);
+    hull.wait_for_log("box", "ready");
+    assert_ne!(hull.ok(&["exec", "box", "sh", "-c", "cat /proc/1/comm"]), "sh");
     let zombies = "cat /proc/[0-9]*/stat | grep -c ') Z '";
     let reaped = eventually(Duration::from_secs(5), || {
-        hull.run(&["exec", "c", "sh", "-c", zombies]).stdout.trim() == "0"
+        hull.run(&["exec", "box", "sh", "-c", zombies]).stdout.trim() == "0"
     });
     assert!(reaped);
-    hull.ok(&["stop", "c"]);
-    assert_eq!(hull.inspect("c", "{{.State.ExitCode}}"), "6");
+    hull.ok(&["stop", "box"]);
+    assert_eq!(hull.inspect("box", "{{.State.ExitCode}}"), "6");
     hull.finish();
 }
 

@@ -15,7 +15,7 @@ fn privileged_memory() {
     let words = [
         "run",
         "--name",
-        "c",
+        "box",
         "--memory",
         "32m",
         "--memory-swap",
@@ -32,7 +32,7 @@ fn privileged_memory() {
     much.push("64");
     let output = hull.run(&much);
     assert_eq!(output.code, 137, "{}{}", output.stdout, output.stderr);
-    assert_eq!(hull.inspect("c", "{{.State.OOMKilled}}"), "true");
+    assert_eq!(hull.inspect("box", "{{.State.OOMKilled}}"), "true");
     assert_eq!(hull.inspect("little", "{{.State.OOMKilled}}"), "false");
     hull.finish();
 }
@@ -74,7 +74,7 @@ fn privileged_cpu_limits_reach_the_cgroup() {
         "run",
         "-d",
         "--name",
-        "c",
+        "box",
         "--cpus",
         "0.5",
         "--cpu-shares",
@@ -96,7 +96,7 @@ fn privileged_cpu_limits_reach_the_cgroup() {
     let quota = read(&["cpu.cfs_quota_us", "cpu.max"]);
     assert!(quota.starts_with("50000"), "{quota}");
     assert_eq!(read(&["cpuset.cpus"]).trim(), "0");
-    let status = hull.ok(&["exec", "c", "/probe", "read", "/proc/self/status"]);
+    let status = hull.ok(&["exec", "box", "/probe", "read", "/proc/self/status"]);
     assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
     hull.finish();
 }

@@ -201,13 +201,13 @@ fn privileged_prune_leaves_nothing() {
     let empty = disk_usage(&hull);
     hull.load(&layered(), "layered");
     hull.load(&probe_image(), "layered");
-    hull.ok(&["run", "--name", "c", "layered", "/probe", "true"]);
+    hull.ok(&["run", "--name", "box", "layered", "/probe", "true"]);
     assert!(disk_usage(&hull) > empty + 100_000);
     let dangling = hull.ok(&["images", "-q", "--filter", "dangling=true"]);
     assert_eq!(dangling.lines().count(), 1, "{dangling}");
     hull.ok(&["image", "prune", "-f"]);
     assert_eq!(hull.ok(&["images", "-q"]).lines().count(), 1);
-    hull.ok(&["rm", "c"]);
+    hull.ok(&["rm", "box"]);
     hull.ok(&["system", "prune", "-a", "-f", "--volumes"]);
     assert_eq!(hull.ok(&["images", "-aq"]), "");
     let left = disk_usage(&hull);

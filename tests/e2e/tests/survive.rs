@@ -19,22 +19,22 @@ fn with_busybox() -> Option<Hull> {
 fn privileged_killing_the_command_leaves_the_container() {
     let Some(hull) = with_busybox() else { return };
     let script = "n=0; while [ $n -lt 40 ]; do echo line $n; n=$((n+1)); sleep 0.05; done; exit 4";
-    let mut command = hull.command(&["run", "--name", "c", "busybox", "sh", "-c", script]);
+    let mut command = hull.command(&["run", "--name", "box", "busybox", "sh", "-c", script]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    hull.wait_for_log("c", "line 3");
+    hull.wait_for_log("box", "line 3");
     kill_9(i32::try_from(child.id()).unwrap());
     child.wait().unwrap();
-    assert_eq!(hull.inspect("c", "{{.State.Running}}"), "true");
-    assert_eq!(hull.ok(&["wait", "c"]), "4");
+    assert_eq!(hull.inspect("box", "{{.State.Running}}"), "true");
+    assert_eq!(hull.ok(&["wait", "box"]), "4");
     let expected: Vec<String> = (0..40).map(|n| format!("line {n}")).collect();
-    assert_eq!(hull.ok(&["logs", "c"]), expected.join("\n"));
+    assert_eq!(hull.ok(&["logs", "box"]), expected.join("\n"));
     hull.finish();
 }
 
 #[test]
 fn privileged_killing_the_command_of_rm_still_removes() {
     let Some(hull) = with_busybox() else { return };
-    let words = ["run", "--rm", "-v", "/made", "--name", "c", "busybox", "sleep", "1"];
+    let words = ["run", "--rm", "-v", "/made", "--name", "box", "busybox", "sleep", "1"];
     let mut child = hull.command(&words).spawn().unwrap();
     let running = eventually(Duration::from_secs(10), || !hull.ok(&["ps", "-q"]).is_empty());
     assert!(running);
@@ -48,31 +48,32 @@ fn privileged_killing_the_command_of_rm_still_removes() {
 #[test]
 fn privileged_killing_the_command_of_exec_leaves_the_container() {
     let Some(hull) = with_busybox() else { return };
-    hull.ok(&["run", "-d", "--name", "c", "busybox", "sleep", "100"]);
-    let mut child = hull.command(&["exec", "c", "sleep", "1"]).spawn().unwrap();
+    hull.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "100"]);
+    let mut child = hull.command(&["exec", "box", "sleep", "1"]).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     kill_9(i32::try_from(child.id()).unwrap());
     child.wait().unwrap();
-    assert_eq!(hull.inspect("c", "{{.State.Running}}"), "true");
-    hull.ok(&["exec", "c", "true"]);
+    assert_eq!(hull.inspect("box", "{{.State.Running}}"), "true");
+    hull.ok(&["exec", "box", "true"]);
     hull.finish();
 }
 
 #[test]
 fn privileged_killing_the_shim_ends_the_container_and_the_record_says_why() {
     let Some(hull) = with_busybox() else { return };
-    let id = hull.ok(&["run", "-d", "--name", "c", "busybox", "sh", "-c", "sleep 100 & sleep 100"]);
-    let pid: i32 = hull.inspect("c", "{{.State.Pid}}").parse().unwrap();
+    let id =
+        hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", "sleep 100 & sleep 100"]);
+    let pid: i32 = hull.inspect("box", "{{.State.Pid}}").parse().unwrap();
     kill_9(hull.shim_pid(&id));
-    let state = hull.inspect("c", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}");
+    let state = hull.inspect("box", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}");
     assert_eq!(state, "exited 137 supervisor lost");
     let gone = eventually(Duration::from_secs(5), || {
         !std::path::Path::new(&format!("/proc/{pid}")).exists()
     });
     assert!(gone, "the container runs on without its shim");
     // It can be started again.
-    hull.ok(&["start", "c"]);
-    assert_eq!(hull.inspect("c", "{{.State.Running}}"), "true");
+    hull.ok(&["start", "box"]);
+    assert_eq!(hull.inspect("box", "{{.State.Running}}"), "true");
     hull.finish();
 }
 
@@ -80,7 +81,7 @@ fn privileged_killing_the_shim_ends_the_container_and_the_record_says_why() {
 fn privileged_killing_the_shim_of_rm_still_removes() {
     let Some(hull) = with_busybox() else { return };
     let id =
-        hull.ok(&["run", "-d", "--rm", "-v", "/made", "--name", "c", "busybox", "sleep", "100"]);
+        hull.ok(&["run", "-d", "--rm", "-v", "/made", "--name", "box", "busybox", "sleep", "100"]);
     kill_9(hull.shim_pid(&id));
     let gone = eventually(Duration::from_secs(5), || hull.ok(&["ps", "-aq"]).is_empty());
     assert!(gone);
@@ -91,8 +92,8 @@ fn privileged_killing_the_shim_of_rm_still_removes() {
 #[test]
 fn privileged_a_waiting_command_hears_of_the_shims_end() {
     let Some(hull) = with_busybox() else { return };
-    let id = hull.ok(&["run", "-d", "--name", "c", "busybox", "sleep", "100"]);
-    let waiter = hull.command(&["wait", "c"]).stdout(Stdio::piped()).spawn().unwrap();
+    let id = hull.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "100"]);
+    let waiter = hull.command(&["wait", "box"]).stdout(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     kill_9(hull.shim_pid(&id));
     let output = waiter.wait_with_output().unwrap();

@@ -13,7 +13,7 @@ fn with_busybox() -> Option<Hull> {
 #[test]
 fn privileged_shell_on_a_terminal() {
     let Some(hull) = with_busybox() else { return };
-    let command = hull.command(&["run", "--rm", "-it", "--name", "c", "busybox"]);
+    let command = hull.command(&["run", "--rm", "-it", "--name", "box", "busybox"]);
     let mut terminal = Terminal::start(&command, 101, 37);
     terminal.expect("# ");
     terminal.send("tty; stty size\n");
@@ -25,6 +25,8 @@ fn privileged_shell_on_a_terminal() {
     terminal.expect("20 90");
     terminal.expect("# ");
     terminal.send("sleep 100\n");
+    // The shell reads its line without signals: the key must come after it has started sleep.
+    std::thread::sleep(std::time::Duration::from_millis(500));
     terminal.send("\x03");
     terminal.expect("# ");
     terminal.send("echo $TERM; exit 17\n");
@@ -37,20 +39,20 @@ fn privileged_shell_on_a_terminal() {
 #[test]
 fn privileged_exec_on_a_terminal_and_detach() {
     let Some(hull) = with_busybox() else { return };
-    hull.ok(&["run", "-dit", "--name", "c", "busybox"]);
-    let mut terminal = Terminal::start(&hull.command(&["exec", "-it", "c", "sh"]), 80, 24);
+    hull.ok(&["run", "-dit", "--name", "box", "busybox"]);
+    let mut terminal = Terminal::start(&hull.command(&["exec", "-it", "box", "sh"]), 80, 24);
     terminal.expect("# ");
     terminal.send("tty; exit 3\n");
     terminal.expect("/dev/pts/1");
     assert_eq!(terminal.finish().0, 3);
-    let mut terminal = Terminal::start(&hull.command(&["attach", "c"]), 80, 24);
+    let mut terminal = Terminal::start(&hull.command(&["attach", "box"]), 80, 24);
     terminal.send("echo from $((40+2))\n");
     terminal.expect("from 42");
     // ctrl-p ctrl-q leaves the container running.
     terminal.send("\x10\x11");
     let (code, shown) = terminal.finish();
     assert_eq!(code, 0, "{shown}");
-    assert_eq!(hull.inspect("c", "{{.State.Running}}"), "true");
+    assert_eq!(hull.inspect("box", "{{.State.Running}}"), "true");
     hull.finish();
 }
 

@@ -40,19 +40,19 @@ fn privileged_anonymous_volumes() {
     hull.load(&image, "image");
     let script = "cat /srv/link; echo; stat -c '%u %g %a' /srv /srv/file; echo new > /srv/new; \
         echo deep > /fresh/deep/f";
-    let said = hull.ok(&["run", "--name", "c", "image", "sh", "-c", script]);
+    let said = hull.ok(&["run", "--name", "box", "image", "sh", "-c", script]);
     assert_eq!(said, "from the image\n33 50 750\n33 50 750");
     assert_eq!(hull.ok(&["volume", "ls", "-q"]).lines().count(), 2);
     // The volume keeps what was written, the second start sees it.
-    let mounts = hull.inspect("c", "{{range .Mounts}}{{.Type}} {{.Destination}} {{end}}");
+    let mounts = hull.inspect("box", "{{range .Mounts}}{{.Type}} {{.Destination}} {{end}}");
     assert!(mounts.contains("volume /srv"), "{mounts}");
-    hull.ok(&["rm", "-v", "c"]);
+    hull.ok(&["rm", "-v", "box"]);
     assert_eq!(hull.ok(&["volume", "ls", "-q"]), "");
     // --rm takes them along, rm without -v does not.
     hull.ok(&["run", "--rm", "image", "sh", "-c", "echo x > /srv/x"]);
     assert_eq!(hull.ok(&["volume", "ls", "-q"]), "");
-    hull.ok(&["run", "--name", "c", "image", "sh", "-c", "true"]);
-    hull.ok(&["rm", "c"]);
+    hull.ok(&["run", "--name", "box", "image", "sh", "-c", "true"]);
+    hull.ok(&["rm", "box"]);
     assert_eq!(hull.ok(&["volume", "ls", "-q"]).lines().count(), 2);
     hull.ok(&["volume", "prune", "-f", "-a"]);
     hull.finish();
@@ -64,11 +64,11 @@ fn privileged_volumes_outlive_a_restart() {
     let Some(image) = image_with_volume() else { return };
     hull.load(&image, "image");
     let script = "cat /srv/count 2>/dev/null; echo again >> /srv/count";
-    hull.ok(&["create", "--name", "c", "image", "sh", "-c", script]);
+    hull.ok(&["create", "--name", "box", "image", "sh", "-c", script]);
     for _ in 0..3 {
-        hull.ok(&["start", "-a", "c"]);
+        hull.ok(&["start", "-a", "box"]);
     }
-    assert_eq!(hull.ok(&["logs", "c"]), "again\nagain\nagain");
+    assert_eq!(hull.ok(&["logs", "box"]), "again\nagain\nagain");
     hull.finish();
 }
 

@@ -29,11 +29,11 @@ fn privileged_cve_2016_9962_descriptors_of_an_entering_process() {
         for f in $p/fd/*; do t=$(readlink $f 2>/dev/null) || continue; case $t in \
         pipe:*|socket:*|/dev/null|/dev/pts/*|/proc/*|/bin/busybox|'') ;; *) echo FOUND $p $t ;; esac; \
         done; done; done";
-    hull.ok(&["run", "-d", "--name", "c", "busybox", "sh", "-c", script]);
+    hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     for _ in 0..60 {
-        hull.ok(&["exec", "c", "true"]);
+        hull.ok(&["exec", "box", "true"]);
     }
-    let found = hull.ok(&["logs", "c"]);
+    let found = hull.ok(&["logs", "box"]);
     assert_eq!(found, "", "descriptors that are not the container's own");
     hull.finish();
 }
@@ -69,15 +69,15 @@ fn privileged_cve_2019_5736_the_engines_program_cannot_be_written() {
         "run",
         "-d",
         "--name",
-        "c",
+        "box",
         "evil",
         "sh",
         "-c",
         &format!("while :; do {script}; done"),
     ]);
     for _ in 0..30 {
-        hull.run(&["exec", "c", "/self"]);
-        hull.run(&["exec", "c", "/bin/sh", "-c", "true"]);
+        hull.run(&["exec", "box", "/self"]);
+        hull.run(&["exec", "box", "/bin/sh", "-c", "true"]);
     }
     assert!(digests() == before, "a program of the engine was changed");
     hull.finish();
@@ -93,12 +93,12 @@ fn privileged_cve_2024_21626_working_directory_through_a_descriptor() {
         hull_test_support::keep_open_at_exec(folder);
     }
     let highest = folders.iter().map(AsRawFd::as_raw_fd).max().unwrap();
-    hull.ok(&["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
+    hull.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
     for number in 3..=highest + 2 {
         let folder = format!("/proc/self/fd/{number}");
         for words in [
             &["run", "--rm", "-w", &folder, "busybox", "ls", "/proc/self/cwd/"][..],
-            &["exec", "-w", &folder, "c", "ls", "/proc/self/cwd/"],
+            &["exec", "-w", &folder, "box", "ls", "/proc/self/cwd/"],
         ] {
             let output = hull.run(words);
             let outside = output.stdout.lines().any(|line| line == "boot" || line == "lib64");
@@ -116,15 +116,15 @@ fn privileged_cve_2024_21626_working_directory_through_a_descriptor() {
 #[test]
 fn privileged_cve_2022_29162_no_inheritable_capabilities() {
     let Some(hull) = with_probe() else { return };
-    hull.ok(&["run", "-d", "--name", "c", "probe", "/probe", "sleep"]);
+    hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
     let views = [
         hull.view(&[]),
         hull.view(&["-u", "33"]),
         hull.view(&["--cap-add", "ALL"]),
         hull.view(&["--privileged"]),
-        hull.json(&["exec", "c", "/probe"]),
-        hull.json(&["exec", "-u", "33", "c", "/probe"]),
-        hull.json(&["exec", "--privileged", "c", "/probe"]),
+        hull.json(&["exec", "box", "/probe"]),
+        hull.json(&["exec", "-u", "33", "box", "/probe"]),
+        hull.json(&["exec", "--privileged", "box", "/probe"]),
     ];
     for view in views {
         assert_eq!(view["capabilities"]["inheritable"], 0);
@@ -266,7 +266,7 @@ fn privileged_cve_2023_6476_labels_and_environment_are_data() {
 fn privileged_cve_2021_41091_state_is_closed_to_others() {
     use std::os::unix::fs::MetadataExt;
     let Some(hull) = with_probe() else { return };
-    hull.ok(&["run", "-d", "--name", "c", "probe", "/probe", "sleep"]);
+    hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
     for folder in [hull.data_root(), hull.exec_root()] {
         let metadata = std::fs::metadata(&folder).unwrap();
         assert_eq!(metadata.mode() & 0o077, 0, "{} is open to others", folder.display());
@@ -280,17 +280,17 @@ fn privileged_cve_2021_41091_state_is_closed_to_others() {
 fn privileged_no_process_leaves_its_cgroup() {
     let Some(hull) = with_busybox() else { return };
     let script = "for n in 1 2 3; do (sh -c 'sleep 1000 & sleep 1000' &) ; done; sleep 1000";
-    let id = hull.ok(&["run", "-d", "--name", "c", "busybox", "sh", "-c", script]);
-    hull.ok(&["exec", "-d", "c", "sleep", "1000"]);
+    let id = hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    hull.ok(&["exec", "-d", "box", "sleep", "1000"]);
     std::thread::sleep(std::time::Duration::from_millis(300));
-    let inside = hull.ok(&["exec", "c", "sh", "-c", "ls -d /proc/[0-9]* | wc -l"]);
+    let inside = hull.ok(&["exec", "box", "sh", "-c", "ls -d /proc/[0-9]* | wc -l"]);
     // The listing itself is a shell, ls and wc.
     let expected = inside.trim().parse::<usize>().unwrap() - 3;
     let cgroup = leaks::cgroups().into_iter().find(|path| path.ends_with(&id)).unwrap();
     let members = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
     assert_eq!(members.lines().count(), expected, "{members}");
     let members: Vec<i32> = members.lines().map(|line| line.parse().unwrap()).collect();
-    hull.ok(&["rm", "-f", "c"]);
+    hull.ok(&["rm", "-f", "box"]);
     for pid in members {
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} lives on");
     }
