@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hull_oci::{Digest, Reference};
-use hull_store::{ImageRecord, Store};
+use hull_store::{ContainerRecord, ImageRecord, Store};
 
 use super::failure::StoreError;
 use super::select::{self, Selected};
@@ -59,6 +59,13 @@ impl Image {
     pub(super) fn tags(&self) -> Vec<String> {
         let tagged = self.names.iter().filter(|name| name.tag().is_some());
         tagged.map(Reference::familiar).collect()
+    }
+
+    /// Whether a container was made from it, be it from the part for another platform.
+    pub(super) fn is_used_by(&self, container: &ContainerRecord) -> bool {
+        let mut records = self.records.iter();
+        container.image_id == *self.id()
+            || records.any(|record| record.descriptor.digest == container.image)
     }
 
     /// When it was built, seconds since 1970.

@@ -1,10 +1,10 @@
 //! Listing images.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use hull_api::image::ImageSummary;
 use hull_oci::Reference;
-use hull_store::Store;
+use hull_store::{ContainerRecord, Store};
 
 use super::catalog::{Catalog, Image};
 use super::{Images, pattern, resolve, seconds};
@@ -35,7 +35,7 @@ impl Images<'_> {
         let before = self.created_of(&catalog, filters.get("before"))?;
         let since = self.created_of(&catalog, filters.get("since"))?;
         let until = until(filters)?;
-        let containers = containers(self.store)?;
+        let containers = self.store.containers()?;
         let mut summaries = Vec::new();
         for image in &catalog.images {
             let mut image = image.clone();
@@ -75,7 +75,7 @@ impl Images<'_> {
 /// Those of reading the store.
 pub(crate) fn summaries(store: &Store) -> Result<Vec<ImageSummary>, ApiError> {
     let catalog = Catalog::read(store)?;
-    let containers = containers(store)?;
+    let containers = store.containers()?;
     let one = |image| {
         let mut summary = summary(store, image, &containers);
         summary.shared_size = shared(store, &catalog, image);
@@ -84,20 +84,11 @@ pub(crate) fn summaries(store: &Store) -> Result<Vec<ImageSummary>, ApiError> {
     Ok(catalog.images.iter().map(one).collect())
 }
 
-/// Containers by image ID.
-fn containers(store: &Store) -> Result<HashMap<String, i64>, ApiError> {
-    let mut count = HashMap::new();
-    for container in store.containers()? {
-        *count.entry(container.image_id.to_string()).or_insert(0) += 1;
-    }
-    Ok(count)
-}
-
-fn summary(store: &Store, image: &Image, containers: &HashMap<String, i64>) -> ImageSummary {
-    let id = image.id().to_string();
+fn summary(store: &Store, image: &Image, containers: &[ContainerRecord]) -> ImageSummary {
+    let users = containers.iter().filter(|container| image.is_used_by(container)).count();
     ImageSummary {
-        containers: containers.get(&id).copied().unwrap_or(0),
-        id,
+        containers: i64::try_from(users).unwrap_or(i64::MAX),
+        id: image.id().to_string(),
         parent_id: String::new(),
         repo_tags: image.tags(),
         repo_digests: image.digests.clone(),

@@ -123,7 +123,7 @@ impl Images<'_> {
     /// Containers made from the image.
     pub(super) fn users(&self, image: &Image) -> Result<Vec<ContainerRecord>, RemoveError> {
         let mut containers = self.store.containers()?;
-        containers.retain(|container| container.image_id == *image.id());
+        containers.retain(|container| image.is_used_by(container));
         Ok(containers)
     }
 
