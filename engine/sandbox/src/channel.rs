@@ -53,12 +53,16 @@ pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd), StartError> {
 }
 
 impl ParentEnd {
-    pub(crate) fn go(&self, descriptors: &[BorrowedFd<'_>]) -> Result<(), StartError> {
-        send(self.0.as_fd(), GO, descriptors).step("release the container's first process")
+    /// Sends "go" with `descriptors` and waits for the child to execute or to fail.
+    pub(crate) fn run(&self, descriptors: &[BorrowedFd<'_>]) -> Result<Outcome, StartError> {
+        match send(self.0.as_fd(), GO, descriptors) {
+            // The child gave up before it was asked: what it has to say is waiting.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => self.outcome(),
+            Err(error) => Err(error).step("release the container's first process"),
+        }
     }
 
-    /// Waits for the child to execute or to fail.
-    pub(crate) fn outcome(&self) -> Result<Outcome, StartError> {
+    fn outcome(&self) -> Result<Outcome, StartError> {
         let mut console = None;
         let mut executing = false;
         let mut buffer = vec![0; MAX_MESSAGE];

@@ -6,9 +6,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use hull_sys::clone::{SingleThreaded, exit_now, unshare_cgroup, unshare_network};
-use hull_sys::loopback;
 use hull_sys::mount::{Attributes, add_attributes, make_all_private};
-use rustix::fs::{CWD, Gid, Uid};
+use hull_sys::{keyring, loopback};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, open};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use rustix::process::{fchdir, pivot_root};
 use rustix::system::{setdomainname, sethostname};
@@ -86,6 +86,7 @@ fn make_surroundings(
     if spec.network == Network::None {
         unshare_network().step("make a network namespace")?;
         loopback::bring_up().step("bring the loopback device up")?;
+        open_ports();
     }
     let Some(mut descriptors) = channel.wait_for_go()? else { return Ok(None) };
     if descriptors.is_empty() {
@@ -97,6 +98,11 @@ fn make_surroundings(
     match spec.userns {
         UserNamespace::Private { .. } => become_root()?,
         UserNamespace::Host => make_all_private().step("make the host's mounts private")?,
+    }
+    match keyring::new_session() {
+        // A kernel without key rings has none to protect.
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
+        other => other.step("make a session keyring")?,
     }
     sethostname(spec.hostname.as_bytes())
         .step_with(|| format!("set the host name {:?}", spec.hostname))?;
@@ -122,6 +128,15 @@ fn make_surroundings(
     change_root(&root)?;
     mount_on_root(spec, trees, &root, &files)?;
     Ok(Some(Made { root, terminal }))
+}
+
+/// Lets every user of the container listen on ports below 1024: the network is its own. As in
+/// other engines; where the kernel does not let us, such users need a higher port.
+fn open_ports() {
+    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    if let Ok(file) = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = rustix::io::write(file, b"0");
+    }
 }
 
 /// Takes the ids of the container's root. Until then the process has all capabilities in its user

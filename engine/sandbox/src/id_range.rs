@@ -156,7 +156,7 @@ mod tests {
         check("a:1:2\nhull:100000:131072\n", Ok(Some(Window { start: 100_000, end: 231_072 })));
         check("hull:0:65536", Err("hull:0:65536"));
         check("hull:100000:10", Err("hull:100000:10"));
-        check("hull:4294900000:65536", Err("hull:4294900000:65536"));
+        check("hull:4294901760:65536", Err("hull:4294901760:65536"));
         check("hull:1000", Err("hull:1000"));
         check("hull:x:65536", Err("hull:x:65536"));
     }

@@ -14,9 +14,21 @@ use crate::error::{StartError, Step};
 pub(crate) fn split(proof: &SingleThreaded) -> Result<(), StartError> {
     signal::block_all().step("block signals")?;
     match fork_process(proof).step("start the program under the init process")? {
-        None => signal::reset(std::iter::empty()).step("reset signals"),
+        None => {
+            take_foreground();
+            signal::reset(std::iter::empty()).step("reset signals")
+        }
         Some(program) => exit_now(look_after(program)),
     }
+}
+
+/// Makes the program a process group of its own, in the foreground of its terminal if it has one:
+/// a key that signals the group must not reach it twice, once through process 1.
+fn take_foreground() {
+    let own = rustix::process::getpid();
+    // Neither can fail for a child just made, but for there being no terminal.
+    let _ = rustix::process::setpgid(None, None);
+    let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), own);
 }
 
 /// Serves until the program ends; returns what the container's exit code is to be.

@@ -114,6 +114,10 @@ impl Running {
             return Ok(None);
         }
         cgroup::enter(tasks)?;
+        match hull_sys::keyring::new_session() {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
+            other => other.step("make a session keyring")?,
+        }
         let mut namespaces = ThreadNameSpaceType::MOUNT
             | ThreadNameSpaceType::CONTROL_GROUP
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
@@ -180,8 +184,7 @@ fn attend(
     channel: &ParentEnd,
 ) -> Result<Option<OwnedFd>, StartError> {
     limits::set(child.pid, &process.rlimits, 0)?;
-    channel.go(&[])?;
-    match channel.outcome()? {
+    match channel.run(&[])? {
         Outcome::Executing { console } => Ok(console),
         Outcome::Failed(error) => Err(error),
         Outcome::Silent => Err(StartError::internal("the process died while it was set up")),

@@ -193,6 +193,9 @@ fn is_a_directory(descriptor: &OwnedFd) -> bool {
 
 /// Where a mount goes, made where it is missing.
 fn destination(root: BorrowedFd<'_>, path: &str, kind: Kind) -> Result<OwnedFd, StartError> {
+    if path.split('/').all(|part| part.is_empty() || part == ".") {
+        return Err(StartError::invalid("cannot mount on / in the container"));
+    }
     path::ensure(root, path, kind).map_err(|error| {
         let wanted = if kind == Kind::Directory { "directory" } else { "file" };
         StartError::invalid(format!(

@@ -196,8 +196,7 @@ fn attend(
     }
     let mut descriptors = vec![root.as_fd()];
     descriptors.extend(tasks.iter().map(AsFd::as_fd));
-    channel.go(&descriptors)?;
-    match channel.outcome()? {
+    match channel.run(&descriptors)? {
         Outcome::Executing { console } => Ok((console, root)),
         Outcome::Failed(error) => Err(error),
         Outcome::Silent => {

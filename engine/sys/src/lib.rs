@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod descriptor;
 pub mod exec;
 pub mod jail;
+pub mod keyring;
 pub mod loopback;
 pub mod message;
 pub mod mount;

@@ -27,7 +27,8 @@ pub(crate) struct Ended {
 impl Container {
     /// A container that runs the probe with `words`.
     pub(crate) fn new(words: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("hull-sandbox-").tempdir_in("/tmp").unwrap();
+        let parent = std::env::var("HULL_SANDBOX_FOLDER").unwrap_or_else(|_| "/tmp".to_owned());
+        let folder = tempfile::Builder::new().prefix("hull-sandbox-").tempdir_in(parent).unwrap();
         for name in ["layer/etc", "rw", "work", "ids"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
         }

@@ -137,6 +137,8 @@ fn bad_mounts() {
     );
     container.spec.mounts = vec![tmpfs("/proc/1")];
     check(&mut container, Invalid, "cannot mount on /proc/1: it lies in /proc");
+    container.spec.mounts = vec![tmpfs("//./")];
+    check(&mut container, Invalid, "cannot mount on / in the container");
     let host = container.host("host");
     std::fs::write(host.join("file"), "").unwrap();
     container.spec.mounts.clear();

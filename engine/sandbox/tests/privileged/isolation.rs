@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("privileged_process_surroundings", process_surroundings),
     ("privileged_limits", limits),
     ("privileged_terminal", terminal),
+    ("privileged_terminal_with_init", terminal_with_init),
     ("privileged_init_reaps_and_forwards", init_reaps_and_forwards),
     ("privileged_host_user_namespace", host_user_namespace),
     ("privileged_full_access", full_access),
@@ -344,6 +345,11 @@ fn process_surroundings() {
     let devices = container.output();
     assert_eq!(devices.lines().skip(2).count(), 1, "{devices}");
 
+    // Ports below 1024 are open to all in a network of their own.
+    let mut container = Container::new(&["listen", "80"]);
+    container.spec.process.user = "joe".to_owned();
+    assert_eq!(container.output(), "done\n");
+
     // By name, through PATH.
     let mut container = Container::new(&[]);
     container.spec.process.args = vec!["probe".to_owned(), "pid".to_owned()];
@@ -386,6 +392,22 @@ fn terminal() {
     let text = String::from_utf8_lossy(&text[..length]);
     assert!(text.starts_with("/dev/pts/0 77x33 controlling true\r\n"), "{text}");
     assert!(text.contains("/dev/console 20620 1000:5 device 136:0"), "{text}");
+    running.cgroup.remove().unwrap();
+}
+
+fn terminal_with_init() {
+    use std::io::{Read, Write};
+    let mut container = Container::new(&["interrupted"]);
+    container.spec.process.terminal = true;
+    container.spec.init = true;
+    let mut running = container.start(Stdio::default()).unwrap();
+    let mut master = std::fs::File::from(running.console.take().unwrap());
+    let mut text = [0; 64];
+    let length = master.read(&mut text).unwrap();
+    assert_eq!(&text[..length], b"ready\r\n");
+    master.write_all(b"\x03").unwrap();
+    // Killed by the interrupt, not by anything else.
+    assert_eq!(wait(rustix::fd::AsFd::as_fd(&running.pidfd)), 130);
     running.cgroup.remove().unwrap();
 }
 
@@ -476,7 +498,8 @@ fn dies_with_its_supervisor() {
     match clone_process(&proof, Namespaces::NONE, None).unwrap() {
         Cloned::Child => {
             let running = container.start(stdio).unwrap();
-            std::mem::forget(running);
+            // It ends with the container still running and nothing dropped.
+            let _running = std::mem::ManuallyDrop::new(running);
             exit_now(0)
         }
         Cloned::Parent(child) => {

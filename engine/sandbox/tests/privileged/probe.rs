@@ -33,6 +33,13 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["cwd"] => println!("{}", std::env::current_dir().unwrap().display()),
         ["hostname"] => println!("{}", rustix::system::uname().nodename().to_str().unwrap()),
         ["sleep"] => std::thread::sleep(std::time::Duration::from_secs(60)),
+        ["listen", port] => {
+            report(std::net::TcpListener::bind(format!("127.0.0.1:{port}")).map(drop))
+        }
+        ["interrupted"] => {
+            println!("ready");
+            std::thread::sleep(std::time::Duration::from_secs(60));
+        }
         ["namespaces"] => namespaces(),
         ["watch"] => watch(),
         ["nap"] => std::thread::sleep(std::time::Duration::from_millis(50)),
@@ -124,6 +131,7 @@ fn orphan() {
 }
 
 /// Starts a process and ends before it does.
+#[expect(clippy::zombie_processes, reason = "process 1 is to wait for it")]
 fn leave() {
     use std::process::{Command, Stdio};
     let child = Command::new("/probe").arg("nap").stdout(Stdio::null()).spawn().unwrap();
