@@ -4,7 +4,7 @@
 //! hierarchies the kernel shows us, and each controller belongs to the one that owns it. A
 //! container has the directory `hull/<id>` in every hierarchy, its supervisor `hull/shim`.
 //!
-//! What to write where is computed apart from the writing ([`limits`], [`devices`]), so that it
+//! What to write where is computed apart from the writing (`limits`, `devices`), so that it
 //! can be tested for hosts of every kind on one of them.
 //!
 //! Processes enter version 1 hierarchies by writing "0" to `tasks` themselves, and version 2 by

@@ -134,6 +134,16 @@ impl Container {
     }
 }
 
+impl Drop for Container {
+    /// For tests that fail: whatever still runs ends, and no cgroup stays.
+    fn drop(&mut self) {
+        if let Ok(cgroup) = hull_sandbox::Cgroup::open(&self.spec.id) {
+            let _ = cgroup.kill();
+            let _ = cgroup.remove();
+        }
+    }
+}
+
 /// Runs an exec to its end.
 pub(crate) fn exec(running: &Running, process: &Process) -> Result<Ended, StartError> {
     let (reader, stdio) = capture();
