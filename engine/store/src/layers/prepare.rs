@@ -50,6 +50,16 @@ pub enum PublishError {
         /// Bytes in the file.
         actual: u64,
     },
+    /// The index on disk is not the one the worker wrote.
+    #[error("the index of layer {diff_id} should have digest {expected}, it has {actual}")]
+    IndexMismatch {
+        /// Which layer.
+        diff_id: Digest,
+        /// What the report promises.
+        expected: Digest,
+        /// What is in the file.
+        actual: Digest,
+    },
     /// A system call failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -69,7 +79,7 @@ impl PublishError {
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Incomplete { .. } => ErrorKind::Internal,
+            Self::Incomplete { .. } | Self::IndexMismatch { .. } => ErrorKind::Internal,
             Self::File(error) => error.kind(),
         }
     }
@@ -175,8 +185,7 @@ impl LayerIngest<'_> {
                         actual,
                     });
                 }
-                let mut index = self.seal("erofs")?;
-                tree::digest_of(&mut index).map_err(|error| self.error("read", "erofs", error))?
+                self.index_digest(report)?
             }
             LayerMode::Unpack => {
                 let [fs] = <[OwnedFd; 1]>::try_from(self.descriptors()?)
@@ -194,6 +203,20 @@ impl LayerIngest<'_> {
         self.root.link(&file, &format!("{}/layer.json", self.path))?;
         rustix::fs::fsync(&self.directory).map_err(|error| self.error("sync", "", error))?;
         Ok(())
+    }
+
+    fn index_digest(&self, report: &LayerReport) -> Result<Digest, PublishError> {
+        let mut index = self.seal("erofs")?;
+        let actual =
+            tree::digest_of(&mut index).map_err(|error| self.error("read", "erofs", error))?;
+        match &report.index {
+            Some(expected) if *expected != actual => Err(PublishError::IndexMismatch {
+                diff_id: report.diff_id.clone(),
+                expected: expected.clone(),
+                actual,
+            }),
+            _ => Ok(actual),
+        }
     }
 
     fn seal(&self, name: &str) -> Result<File, FileError> {

@@ -88,6 +88,21 @@ fn a_short_tar_is_not_published() {
 }
 
 #[test]
+fn an_index_that_is_not_the_workers_is_not_published() {
+    let fixture = Fixture::with_mode(LayerMode::Erofs);
+    if fixture.store.layer_mode().unwrap().reason.is_some() {
+        return;
+    }
+    let ingest = fixture.store.layers().prepare().unwrap();
+    write_layer(&ingest, "mine");
+    let mut report = report("mine");
+    report.index = Some(report.digest.clone());
+    let error = fixture.store.layers().publish(ingest, report).unwrap_err();
+    assert!(matches!(error, PublishError::IndexMismatch { .. }), "{error}");
+    assert!(fixture.entries("layers").is_empty());
+}
+
+#[test]
 fn a_missing_layer_is_not_found() {
     let fixture = Fixture::new();
     let diff_id = report("never").diff_id;
