@@ -149,8 +149,8 @@ pub enum MountSource {
     Tree {
         /// Index into [`crate::Inputs::trees`].
         tree: usize,
-        /// Translate ids so that files keep their owner on the host: `/dev`, `/proc` and `/sys`
-        /// trees and file systems that refuse are bound without.
+        /// Translate ids so that files keep their owner on the host. Trees of `/dev`, `/proc` and
+        /// `/sys` cannot be translated; a file system that refuses fails the start.
         idmap: bool,
         /// The path on the host, for messages only.
         shown: String,
