@@ -1,7 +1,7 @@
 //! Layers: a tar stream, compressed or not, to a directory tree that overlayfs can use.
 //!
 //! [`read_layer`] reads one layer once and leaves either the verbatim tar with an EROFS index
-//! over it, or an unpacked tree. Both come from the same in-memory [`tree::Tree`], so that they
+//! over it, or an unpacked tree. Both come from the same tree in memory, so that they
 //! agree on what a layer means: names, links, whiteouts, duplicates.
 //!
 //! Not here: where layers are kept, names, digests to compare with, mounts. Everything works on
