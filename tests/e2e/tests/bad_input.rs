@@ -29,7 +29,7 @@ fn privileged_no_such_image() {
     for command in ["run", "create"] {
         hull.fails(&[command, "absent"], 125, "absent");
         hull.fails(&[command, "absent@sha256:12"], 125, "sha256:12");
-        hull.fails(&[command, "Bad/Name"], 125, "Bad/Name");
+        hull.fails(&[command, "Bad/Name"], 125, "lowercase");
     }
     for command in ["history", "rmi"] {
         hull.fails(&[command, "absent"], 1, "absent");
@@ -104,14 +104,13 @@ fn privileged_bad_options() {
         (&["-w", "relative"], "relative"),
         (&["--memory", "1"], "memory"),
         (&["--memory", "lots"], "lots"),
-        (&["--cpus", "1000"], "cpus"),
+        (&["--cpus", "1000"], "CPUs"),
         (&["--network", "absent"], "absent"),
         (&["--ulimit", "nonsense=1"], "nonsense"),
         (&["--security-opt", "nonsense=1"], "nonsense"),
         (&["--userns", "elsewhere"], "elsewhere"),
         (&["--stop-signal", "NONSENSE"], "NONSENSE"),
         (&["--env-file", "/no/such/file"], "/no/such/file"),
-        (&["--no-such-flag"], "--no-such-flag"),
     ] {
         let mut words = vec!["run", "--rm"];
         words.extend(options);
@@ -119,6 +118,10 @@ fn privileged_bad_options() {
         hull.fails(&words, 125, text);
         nothing_happened(&hull);
     }
+    // Advice on flags may take more than a line.
+    let output = hull.run(&["run", "--rm", "--no-such-flag", "probe"]);
+    assert_eq!(output.code, 125, "{}", output.stderr);
+    assert!(output.stderr.contains("--no-such-flag"), "{}", output.stderr);
     hull.finish();
 }
 
