@@ -197,13 +197,27 @@ mod tests {
         records.add(bytes, Scope::Next).map(|()| records)
     }
 
+    /// A record with its right length.
+    fn record(text: &[u8]) -> Vec<u8> {
+        let mut length = text.len() + 3;
+        if format!("{length}").len() + 2 + text.len() > length {
+            length += 1;
+        }
+        [format!("{length} ").as_bytes(), text, b"\n"].concat()
+    }
+
     #[test]
     fn records() {
-        let records = parsed(
-            b"12 path=a=b\n11 size=42\n20 mtime=12.5000001\n6 uid=\n14 uid=1000000\n\
-              27 SCHILY.xattr.user.k=a\0\n\n28 LIBARCHIVE.xattr.u%2ek=YQ\n",
-        );
-        let records = records.unwrap();
+        let texts: [&[u8]; 7] = [
+            b"path=a=b",
+            b"size=42",
+            b"mtime=12.5000001",
+            b"uid=",
+            b"uid=1000000",
+            b"SCHILY.xattr.user.k=a\0\n",
+            b"LIBARCHIVE.xattr.u%2ek=YQ",
+        ];
+        let records = parsed(&texts.map(record).concat()).unwrap();
         assert_eq!(records.path.as_deref(), Some(&b"a=b"[..]));
         assert_eq!(records.size, Some(42));
         assert_eq!(records.mtime, Some(Time { seconds: 12, nanoseconds: 500_000_100 }));
@@ -217,21 +231,30 @@ mod tests {
     #[test]
     fn malformed_records_are_refused() {
         for bytes in [
-            &b"10 path=a\0\n"[..],
-            b"99 path=a\n",
+            &b"99 path=a\n"[..],
             b"9 path=a",
             b"9 path=ab",
+            b"8 path=a\n",
             b"path=a\n",
             b"4 =\n",
             b"0 \n",
             b"99999999999999999999 a=b\n",
-            b"10 size=-1\n",
-            b"27 size=18446744073709551616\n",
-            b"18 uid=4294967295\n",
-            b"22 GNU.sparse.major=1\n",
-            b"12 mtime=1x\n",
         ] {
             assert!(parsed(bytes).is_err(), "{:?}", String::from_utf8_lossy(bytes));
+        }
+        for text in [
+            &b"path=a\0"[..],
+            b"size=-1",
+            b"size=1x",
+            b"size=18446744073709551616",
+            b"uid=4294967295",
+            b"GNU.sparse.major=1",
+            b"mtime=1x",
+            b"LIBARCHIVE.xattr.%2=YQ",
+            b"LIBARCHIVE.xattr.a=Y-",
+            b"no-equals",
+        ] {
+            assert!(parsed(&record(text)).is_err(), "{:?}", String::from_utf8_lossy(text));
         }
     }
 

@@ -163,7 +163,7 @@ fn bad_headers_are_refused_with_their_offset() {
     refused(&after(&block(b"", b'0', 0, |_| {})), "name is empty");
     refused(&after(&block(b"s", b'S', 0, |_| {})), "sparse");
     refused(&after(&block(b"q", b'q', 0, |_| {})), "type is not known");
-    refused(&after(&block(b"big", b'0', 0, |block| block[124] = 0xff)), "negative");
+    refused(&after(&block(b"big", b'0', 0, |block| block[124..136].fill(0xff))), "negative");
     refused(&after(&member(b"g", b'g', b"9 path=a\n")), "global pax header sets path");
     refused(&after(&block(b"x", b'x', 2 << 20, |_| {})), "longer than 1 MiB");
     refused(&after(&member(b"x", b'x', b"11 size=10\n")), "ends after an extension header");
