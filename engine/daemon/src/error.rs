@@ -158,6 +158,18 @@ impl From<hull_store::CreateContainerError> for ApiError {
     }
 }
 
+impl From<hull_store::RemoveVolumeError> for ApiError {
+    fn from(error: hull_store::RemoveVolumeError) -> Self {
+        match error {
+            hull_store::RemoveVolumeError::InUse { name, containers } => Self::conflict(format!(
+                "remove {name}: volume is in use - [{}]",
+                containers.join(", ")
+            )),
+            error => Self::chain(kind_of(error.kind()), &error),
+        }
+    }
+}
+
 /// The store's kinds are those of the API.
 #[must_use]
 pub fn kind_of(kind: hull_store::ErrorKind) -> ErrorKind {
@@ -172,6 +184,7 @@ pub fn kind_of(kind: hull_store::ErrorKind) -> ErrorKind {
     }
 }
 
+/// A process could not be started.
 impl From<hull_shim::protocol::Failure> for ApiError {
     fn from(failure: hull_shim::protocol::Failure) -> Self {
         use hull_shim::protocol::FailureKind;
@@ -183,7 +196,14 @@ impl From<hull_shim::protocol::Failure> for ApiError {
             FailureKind::Denied => ErrorKind::Denied,
             FailureKind::Internal => ErrorKind::Internal,
         };
-        Self { kind, message: failure.message, hint: failure.hint }
+        let mut message = failure.message;
+        // Docker's client takes its exit code 127 from these words.
+        const WORDS: [&str; 2] = ["executable file not found", "no such file or directory"];
+        if kind == ErrorKind::CommandNotFound && !WORDS.iter().any(|words| message.contains(words))
+        {
+            message = format!("{message}: {}", WORDS[0]);
+        }
+        Self { kind, message, hint: failure.hint }
     }
 }
 

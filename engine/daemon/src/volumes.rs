@@ -8,7 +8,7 @@ use hull_api::{
     ErrorKind, Volume, VolumeCreateOptions, VolumeListResponse, VolumeUsageData,
     VolumesPruneResponse,
 };
-use hull_store::{CreateVolumeError, Durability, Store, VolumeRecord};
+use hull_store::{CreateVolumeError, Durability, RemoveVolumeError, Store, VolumeRecord};
 use hyper::StatusCode;
 use std::collections::HashMap;
 
@@ -129,13 +129,7 @@ pub(crate) async fn delete(
     service
         .run_long(move |engine| {
             let store = engine.store()?;
-            if let Some(users) = users(store)?.get(&name) {
-                return Err(ApiError::conflict(format!(
-                    "remove {name}: volume is in use - [{}]",
-                    users.join(", ")
-                )));
-            }
-            if store.remove_volume(&name)? || force {
+            if store.remove_unused_volume(&name)? || force {
                 Ok(())
             } else {
                 Err(ApiError::new(ErrorKind::NotFound, format!("get {name}: no such volume")))
@@ -169,13 +163,16 @@ fn prune_now(
         let wanted = (all || volume.anonymous)
             && filters.labels("label", &volume.labels)
             && until.is_none_or(|until| created < until);
-        // Looked at for each: a container may have come meanwhile.
-        if wanted
-            && !users(store)?.contains_key(&volume.name)
-            && store.remove_volume(&volume.name)?
-        {
-            pruned.space_reclaimed += sizes.get(&volume.name).copied().unwrap_or_default();
-            pruned.volumes_deleted.push(volume.name);
+        if !wanted {
+            continue;
+        }
+        match store.remove_unused_volume(&volume.name) {
+            Ok(true) => {
+                pruned.space_reclaimed += sizes.get(&volume.name).copied().unwrap_or_default();
+                pruned.volumes_deleted.push(volume.name);
+            }
+            Ok(false) | Err(RemoveVolumeError::InUse { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(pruned)

@@ -8,6 +8,7 @@ use crate::error::ApiError;
 use crate::http::{Query, Response, status};
 use crate::service::{Engine, Service};
 use hull_shim::client::{ControlError, ExitWaiter, Shim};
+use hull_shim::protocol::FailureKind;
 use hyper::StatusCode;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -164,6 +165,10 @@ pub(crate) fn on_shim<T>(
 fn control_failed(id: &str, error: ControlError) -> ApiError {
     match error {
         ControlError::NotRunning => ApiError::conflict(format!("container {id} is not running")),
+        // No process was to be started here: what is missing is an exec.
+        ControlError::Failed(failure) if failure.kind == FailureKind::NotFound => {
+            ApiError::not_found(failure.message)
+        }
         ControlError::Failed(failure) => failure.into(),
         error => ApiError::internal(&error).context(&format!("container {id}")),
     }

@@ -64,7 +64,8 @@ fn plan(
     if let Some(signal) = body.config.stop_signal.as_deref().filter(|text| !text.is_empty()) {
         signal::parse(signal)?;
     }
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    // Not asked for in vain: the standard library reads the whole cgroup tree for it.
+    let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let host = host::check(body.host_config, cpus)?;
     let store = engine.store()?;
     let image_name = body.config.image.clone();

@@ -8,7 +8,7 @@ use crate::http::{Query, Response, json, status};
 use crate::service::{Engine, Service};
 use hull_api::ContainersPruneResponse;
 use hull_shim::recover::{remove_run_directory, try_lock, unlock};
-use hull_store::Store;
+use hull_store::{RemoveVolumeError, Store};
 use hyper::StatusCode;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -92,7 +92,11 @@ pub(crate) fn remove(
     drop(lock);
     if volumes || container.stored.host.auto_remove {
         for volume in &container.stored.anonymous {
-            store.remove_volume(volume)?;
+            match store.remove_unused_volume(volume) {
+                // Another container mounts it by its name.
+                Ok(_) | Err(RemoveVolumeError::InUse { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(())

@@ -180,7 +180,11 @@ fn begin(
     let terminal = process.terminal;
     let request =
         ExecRequest { id: id.to_owned(), process, attach: (!body.detach).then_some(attach) };
-    let started = on_shim(engine, &exec.container_id, |shim| shim.exec(request));
+    let started = on_shim(engine, &exec.container_id, |shim| match shim.exec(request) {
+        Err(ControlError::Failed(failure)) => Ok(Err(ApiError::from(failure))),
+        other => other.map(Ok),
+    })
+    .and_then(|started| started);
     let mut execs = engine.live().execs();
     match started {
         Ok(started) => {

@@ -56,7 +56,10 @@ const READONLY_PATHS: &[&str] =
 ///
 /// # Errors
 /// The first thing that cannot be had, in Docker's words where it has some.
-pub(crate) fn check(mut host: HostConfig, cpus: u64) -> Result<HostConfig, ApiError> {
+pub(crate) fn check(
+    mut host: HostConfig,
+    cpus: impl FnOnce() -> u64,
+) -> Result<HostConfig, ApiError> {
     check_network(&mut host)?;
     check_namespaces(&host)?;
     check_memory(&mut host)?;
@@ -179,21 +182,21 @@ fn check_memory(host: &mut HostConfig) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_cpu(host: &mut HostConfig, cpus: u64) -> Result<(), ApiError> {
+fn check_cpu(host: &mut HostConfig, cpus: impl FnOnce() -> u64) -> Result<(), ApiError> {
     if host.nano_cpus > 0 && (host.cpu_period > 0 || host.cpu_quota > 0) {
         let other = if host.cpu_period > 0 { "Period" } else { "Quota" };
         return Err(ApiError::invalid(format!(
             "Conflicting options: Nano CPUs and CPU {other} cannot both be set"
         )));
     }
-    let most = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
-    if host.nano_cpus < 0
-        || (host.nano_cpus > 0 && host.nano_cpus < 10_000_000)
-        || host.nano_cpus > most
-    {
-        return Err(ApiError::invalid(format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        )));
+    if host.nano_cpus != 0 {
+        let cpus = cpus();
+        let most = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+        if !(10_000_000..=most).contains(&host.nano_cpus) {
+            return Err(ApiError::invalid(format!(
+                "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+            )));
+        }
     }
     if host.cpu_period != 0 && !(1_000..=1_000_000).contains(&host.cpu_period) {
         return Err(ApiError::invalid(

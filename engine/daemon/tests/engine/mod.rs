@@ -8,6 +8,7 @@ use hull_test_support::image::{Compression, Image};
 use hull_test_support::needs;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 pub(crate) struct Engine {
@@ -165,8 +166,16 @@ impl Engine {
     /// Fails if anything of the test's is left.
     pub(crate) async fn finish(self) {
         self.ask("DELETE /images/box?force=1", &Value::Null).await;
-        let left = self.get("/containers/json?all=1").await.json();
-        assert_eq!(left, json!([]), "containers are left");
+        // The end of the output may come before the removal.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = self.get("/containers/json?all=1").await.json();
+            if left == json!([]) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "containers are left: {left}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let report = self.post("/hull/check?deep=1").await.json();
         assert_eq!(report["Problems"], json!([]), "{report}");
     }

@@ -2,7 +2,7 @@ use super::*;
 use serde_json::json;
 
 fn check_json(document: Value) -> Result<HostConfig, String> {
-    check(serde_json::from_value(document).unwrap(), 2).map_err(|error| error.message)
+    check(serde_json::from_value(document).unwrap(), || 2).map_err(|error| error.message)
 }
 
 #[test]
