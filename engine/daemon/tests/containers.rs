@@ -4,6 +4,8 @@
 mod engine;
 
 use engine::{Engine, frames, is_digest, split_frames};
+use hull_test_support::archive::Tar;
+use hull_test_support::image::{Compression, Image, multi_platform};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -267,5 +269,26 @@ async fn privileged_filters_and_prune() {
     engine.get("/containers/first/json").await.expect(404);
     engine.post("/containers/second/kill").await.expect(204);
     engine.ask("DELETE /containers/second", &Value::Null).await.expect(204);
+    engine.finish().await;
+}
+
+#[tokio::test]
+async fn privileged_an_image_of_several_platforms_has_containers() {
+    let Some(engine) = Engine::new().await else { return };
+    let one = |architecture: &'static str| {
+        let tar = Tar::new().file("file", 0o755, architecture.as_bytes()).finish();
+        let image = Image::new().architecture(architecture).layer(tar, Compression::Zstd);
+        image.set("Cmd", json!(["/file"]))
+    };
+    let archive = multi_platform("two:latest", &[one("amd64"), one("arm64")]);
+    engine.ask_bytes("POST /images/load", &archive).await.expect(200);
+    let made = engine.ask("POST /containers/create?name=of-two", &json!({"Image": "two"})).await;
+    made.expect(201);
+    let listed = engine.get("/containers/json?all=1").await.json();
+    assert_eq!(listed[0]["Image"], "two", "{listed}");
+    // A text is no program: it has the mode of one, and no interpreter.
+    let refused = engine.post("/containers/of-two/start").await.expect(400).json();
+    assert_eq!(refused["kind"], "command-not-executable", "{refused}");
+    engine.ask("DELETE /containers/of-two", &Value::Null).await.expect(204);
     engine.finish().await;
 }
