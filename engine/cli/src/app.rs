@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::{ArgMatches, Command};
+
 use hull_daemon::{Clients, Config};
 
 use crate::client::{ApiError, Client};
 use crate::commands::{self, Entry};
+use crate::usage;
 
 /// What every command may use.
 #[derive(Debug, Clone)]
@@ -63,6 +64,9 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             report(&error);
+            if is_broken_pipe(&error) {
+                return ExitCode::from(BROKEN_PIPE);
+            }
             ExitCode::from(error.downcast_ref::<Exit>().map_or(1, |exit| exit.code))
         }
     }
@@ -88,32 +92,24 @@ fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
             return Err(Exit { error: anyhow::anyhow!(text), code }.into());
         }
     };
-    let matches = match parse(entry, words) {
+    let mut command = (entry.command)().no_binary_name(true);
+    let matches = match command.try_get_matches_from_mut(words) {
         Ok(matches) => matches,
-        Err(error) if !error.use_stderr() => {
-            crate::out::text(&error.to_string());
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
+            crate::out::text(&usage::help(entry, &command));
             return Ok(ExitCode::SUCCESS);
         }
-        Err(error) => {
-            let text = error.to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-            return Err(Exit { error: anyhow::anyhow!("{text}"), code: 125 }.into());
-        }
+        Err(error) => return Err(usage::complaint(entry, &command, &error, words).into()),
     };
     if let Some(level) = &globals.log_level {
         log_to_stderr(level)?;
     }
     let context = Context { client: client(globals, entry)? };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on((entry.run)(context, matches));
-    // A thread that still reads stdin cannot be waited for.
-    runtime.shutdown_background();
-    outcome
-}
-
-fn parse(entry: &Entry, words: &[String]) -> Result<ArgMatches, clap::Error> {
-    let command: Command = (entry.command)().bin_name(format!("hull {}", entry.path));
-    command.no_binary_name(true).try_get_matches_from(words)
+    // Never dropped: threads that still work are not waited for, and the end of the program
+    // closes everything at once.
+    let runtime = std::mem::ManuallyDrop::new(runtime);
+    runtime.block_on((entry.run)(context, matches))
 }
 
 /// The client for the engine that was named, or for this process's own.
@@ -225,6 +221,9 @@ pub(crate) fn report(error: &anyhow::Error) {
         crate::out::error(&format!("hint: {hint}"));
     }
 }
+
+/// The exit code that a shell shows for SIGPIPE.
+const BROKEN_PIPE: u8 = 128 + 13;
 
 /// Whoever read our output has enough.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -11,10 +11,13 @@ mod options;
 mod out;
 mod progress;
 mod session;
+mod signals;
+mod stdio;
 mod stream;
 mod template;
 mod terminal;
 mod upload;
+mod usage;
 
 use std::process::ExitCode;
 

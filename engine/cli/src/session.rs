@@ -8,27 +8,16 @@ use hull_api::{ContainerWaitResponse, ErrorKind};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Response};
-use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
+use nix::sys::signal::Signal;
 
 use crate::app::Exit;
 use crate::client::{ApiError, Client, empty, query};
+use crate::signals::{self, Signals};
 use crate::stream::{self, End, Streams};
 use crate::terminal::{self, DetachKeys, RawMode};
 
 /// Keys that leave a container where the user names no others.
 const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
-
-/// Signals that are passed on to the container, by their names.
-const FORWARDED: &[(Signal, &str)] = &[
-    (Signal::HUP, "HUP"),
-    (Signal::INT, "INT"),
-    (Signal::QUIT, "QUIT"),
-    (Signal::TERM, "TERM"),
-    (Signal::USR1, "USR1"),
-    (Signal::USR2, "USR2"),
-];
 
 /// How a command is connected to a container.
 #[derive(Debug)]
@@ -59,44 +48,73 @@ impl Session {
         client.hijack(&path, &serde_json::Value::Null).await
     }
 
-    /// Raw mode, and the terminal's size followed, until the value is dropped.
-    pub(crate) fn follow_terminal(&self, client: &Client, object: &str) -> Option<Terminal> {
-        if !self.streams.terminal {
-            return None;
-        }
-        let raw = if self.streams.stdin { RawMode::enter() } else { None };
-        let (client, object) = (client.clone(), object.to_owned());
-        let resizer = tokio::spawn(async move {
-            let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
-            loop {
-                if let Some((columns, rows)) = terminal::size() {
-                    // A process that has just ended has no size.
-                    let _ = client.act(&format!("{object}/resize?h={rows}&w={columns}")).await;
-                }
-                if changes.recv().await.is_none() {
-                    return;
-                }
-            }
-        });
-        Some(Terminal { _raw: raw, resizer })
-    }
-
-    /// Copies until the container or the user ends it.
-    pub(crate) async fn copy(self, upgraded: Upgraded) -> Result<End> {
-        stream::copy(upgraded, self.streams).await
+    /// Stays until the container or the user ends the stream. Meanwhile the terminal is raw if
+    /// the process has one.
+    ///
+    /// # Errors
+    /// The connection, or one of our own outputs, broke; or a signal that is not passed on.
+    pub(crate) async fn stay(
+        self,
+        upgraded: Upgraded,
+        signals: &Signals,
+        follow: &Follow<'_>,
+    ) -> Result<End> {
+        let _raw =
+            if self.streams.terminal && self.streams.stdin { RawMode::enter() } else { None };
+        follow.during(signals, stream::copy(upgraded, self.streams)).await
     }
 }
 
-/// The terminal while it belongs to a container.
+/// What happens to signals and to the terminal's size while a command stays connected.
 #[derive(Debug)]
-pub(crate) struct Terminal {
-    _raw: Option<RawMode>,
-    resizer: JoinHandle<()>,
+pub(crate) struct Follow<'a> {
+    pub(crate) client: &'a Client,
+    /// What takes sizes: `/containers/{id}` or `/exec/{id}`.
+    pub(crate) object: &'a str,
+    /// It has a terminal whose size is ours.
+    pub(crate) terminal: bool,
+    /// The container that signals are passed on to; without one they end this program.
+    pub(crate) signals_to: Option<&'a str>,
 }
 
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        self.resizer.abort();
+impl Follow<'_> {
+    /// Does `work` and follows meanwhile.
+    ///
+    /// # Errors
+    /// Those of `work`, or a signal that is not passed on.
+    pub(crate) async fn during<T>(
+        &self,
+        signals: &Signals,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            signal = self.run(signals) => Err(signals::killed(signal)),
+        }
+    }
+
+    async fn run(&self, signals: &Signals) -> Signal {
+        self.resize().await;
+        loop {
+            let Ok(signal) = signals.next().await else { return Signal::SIGTERM };
+            if signal == Signal::SIGWINCH {
+                self.resize().await;
+                continue;
+            }
+            let Some(id) = self.signals_to else { return signal };
+            let name = signal.as_str().trim_start_matches("SIG");
+            // A container that has just ended takes no signal.
+            let _ = self.client.act(&format!("/containers/{id}/kill?signal={name}")).await;
+        }
+    }
+
+    async fn resize(&self) {
+        if let (true, Some((columns, rows))) = (self.terminal, terminal::size()) {
+            // A process that has just ended has no size.
+            let path = format!("{}/resize?h={rows}&w={columns}", self.object);
+            let _ = self.client.act(&path).await;
+        }
     }
 }
 
@@ -162,36 +180,4 @@ pub(crate) fn exit_code(ended: &ContainerWaitResponse) -> Result<ExitCode> {
     }
     // The low eight bits, as every parent sees them.
     Ok(ExitCode::from(u8::try_from(ended.status_code & 0xff).unwrap_or(125)))
-}
-
-/// Passes signals on to the container until the value is dropped.
-pub(crate) fn forward_signals(client: &Client, id: &str) -> Forwarder {
-    let tasks = FORWARDED
-        .iter()
-        .filter_map(|&(number, name)| {
-            let mut arrivals = signal(SignalKind::from_raw(number.as_raw())).ok()?;
-            let (client, id) = (client.clone(), id.to_owned());
-            Some(tokio::spawn(async move {
-                while arrivals.recv().await.is_some() {
-                    // A container that has just ended takes no signal.
-                    let _ = client.act(&format!("/containers/{id}/kill?signal={name}")).await;
-                }
-            }))
-        })
-        .collect();
-    Forwarder { tasks }
-}
-
-/// Signals on their way to a container.
-#[derive(Debug)]
-pub(crate) struct Forwarder {
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Forwarder {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
 }

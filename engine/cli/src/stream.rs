@@ -1,15 +1,16 @@
 //! A hijacked connection beside this command's stdin, stdout and stderr.
 
-use std::io::{Read as _, Write};
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use hull_api::stream::{HEADER_SIZE, StreamKind, parse_header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
-use tokio::sync::mpsc;
 
+use crate::stdio::{Input, Output};
 use crate::terminal::DetachKeys;
+
+/// Bytes read at once.
+const BUFFER: usize = 32 << 10;
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,168 +33,168 @@ pub(crate) struct Streams {
 }
 
 /// Copies until the other side closes or the user leaves.
+///
+/// # Errors
+/// The connection, or one of our own outputs, broke.
 pub(crate) async fn copy(upgraded: Upgraded, streams: Streams) -> Result<End> {
     let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
-    let (left, mut detached) = mpsc::channel(1);
-    if streams.stdin {
-        let keys = streams.detach_keys.clone();
-        tokio::spawn(send_stdin(writer, keys, left));
-        tokio::select! {
-            result = receive(reader, streams.terminal) => result.map(|()| End::Closed),
-            Some(()) = detached.recv() => Ok(End::Detached),
+    let send = async {
+        if streams.stdin {
+            send_stdin(writer, streams.detach_keys).await;
+        } else {
+            stay_open(writer).await;
         }
-    } else {
-        // The connection must stay open both ways until the other side has said everything.
-        let _writer: WriteHalf<_> = writer;
-        receive(reader, streams.terminal).await.map(|()| End::Closed)
+    };
+    tokio::select! {
+        biased;
+        received = receive(reader, streams.terminal) => received.map(|()| End::Closed),
+        () = send => Ok(End::Detached),
     }
+}
+
+/// The connection must stay open both ways until the other side has said everything.
+async fn stay_open(writer: WriteHalf<TokioIo<Upgraded>>) {
+    let _open = writer;
+    std::future::pending().await
+}
+
+/// Sends stdin; comes back only when the user typed the keys.
+async fn send_stdin(mut writer: WriteHalf<TokioIo<Upgraded>>, mut keys: Option<DetachKeys>) {
+    let mut input = Input::open();
+    let mut buffer = vec![0; BUFFER];
+    let mut passed = Vec::new();
+    // An input that cannot be read is one that ended.
+    while let Ok(count @ 1..) = input.read(&mut buffer).await {
+        let mut leave = false;
+        let bytes = match &mut keys {
+            None => &buffer[..count],
+            Some(keys) => {
+                passed.clear();
+                leave = keys.take(&buffer[..count], &mut passed);
+                &passed
+            }
+        };
+        // A connection that is gone is noticed by whoever reads from it.
+        if writer.write_all(bytes).await.is_err() || writer.flush().await.is_err() {
+            break;
+        }
+        if leave {
+            return;
+        }
+    }
+    // The process sees the end of its input; its output is still to come.
+    let _ = writer.shutdown().await;
+    stay_open(writer).await;
 }
 
 /// Copies frames, or raw bytes, to stdout and stderr.
+///
+/// # Errors
+/// The connection, or one of our own outputs, broke.
 pub(crate) async fn receive(mut reader: impl AsyncRead + Unpin, raw: bool) -> Result<()> {
-    let (mut stdout, mut stderr) =
-        (Output::new(Destination::Stdout), Output::new(Destination::Stderr));
-    let result = if raw {
-        receive_raw(&mut reader, &mut stdout).await
-    } else {
-        receive_frames(&mut reader, &mut stdout, &mut stderr).await
-    };
-    stdout.finish().await;
-    stderr.finish().await;
-    result
-}
-
-async fn receive_raw(reader: &mut (impl AsyncRead + Unpin), stdout: &mut Output) -> Result<()> {
-    let mut buffer = vec![0; 32 << 10];
+    let mut outputs = Outputs { stdout: Output::stdout(), stderr: Output::stderr() };
+    let mut frames = Frames::default();
+    let mut buffer = vec![0; BUFFER];
     loop {
-        let read = reader.read(&mut buffer).await?;
-        if read == 0 || !stdout.write(buffer[..read].to_vec()).await {
+        let count = reader.read(&mut buffer).await.context("the engine hung up")?;
+        let mut bytes = &buffer[..count];
+        if count == 0 {
             return Ok(());
         }
+        if raw {
+            outputs.stdout.write_all(bytes).await?;
+            continue;
+        }
+        while let Some((kind, piece)) = frames.next(&mut bytes)? {
+            outputs.write(kind, piece).await?;
+        }
     }
 }
 
-async fn receive_frames(
-    reader: &mut (impl AsyncRead + Unpin),
-    stdout: &mut Output,
-    stderr: &mut Output,
-) -> Result<()> {
-    let mut header = [0; HEADER_SIZE];
-    loop {
-        match reader.read_exact(&mut header).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error.into()),
+struct Outputs {
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Outputs {
+    async fn write(&mut self, kind: StreamKind, bytes: &[u8]) -> std::io::Result<()> {
+        match kind {
+            StreamKind::Stdin | StreamKind::Stdout => self.stdout.write_all(bytes).await,
+            StreamKind::Stderr | StreamKind::SystemError => self.stderr.write_all(bytes).await,
         }
-        let (kind, size) =
-            parse_header(header).context("the stream holds something else than frames")?;
-        let mut left = usize::try_from(size)?;
-        while left > 0 {
-            let mut piece = vec![0; left.min(32 << 10)];
-            reader.read_exact(&mut piece).await?;
-            left -= piece.len();
-            let open = match kind {
-                StreamKind::Stdin | StreamKind::Stdout => stdout.write(piece).await,
-                StreamKind::Stderr => stderr.write(piece).await,
-                StreamKind::SystemError => bail!("{}", String::from_utf8_lossy(&piece).trim_end()),
-            };
-            if !open {
-                return Ok(());
+    }
+}
+
+/// Takes frames apart, however the bytes arrive.
+#[derive(Debug, Default)]
+struct Frames {
+    header: [u8; HEADER_SIZE],
+    /// Bytes of the header that have arrived.
+    have: usize,
+    /// The frame at hand and what is still to come of it.
+    frame: Option<(StreamKind, usize)>,
+}
+
+impl Frames {
+    /// Takes the next piece of a frame off `bytes`; `None` once they are used up.
+    fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<(StreamKind, &'a [u8])>> {
+        loop {
+            if let Some((kind, left)) = self.frame.take().filter(|(_, left)| *left > 0) {
+                let (piece, rest) = bytes.split_at(left.min(bytes.len()));
+                *bytes = rest;
+                self.frame = Some((kind, left - piece.len()));
+                return Ok((!piece.is_empty()).then_some((kind, piece)));
+            }
+            let (part, rest) = bytes.split_at((HEADER_SIZE - self.have).min(bytes.len()));
+            self.header[self.have..self.have + part.len()].copy_from_slice(part);
+            self.have += part.len();
+            *bytes = rest;
+            if self.have < HEADER_SIZE {
+                return Ok(None);
+            }
+            self.have = 0;
+            let (kind, size) =
+                parse_header(self.header).context("the stream holds something else than frames")?;
+            self.frame = Some((kind, usize::try_from(size)?));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hull_api::stream::header;
+
+    fn take_apart(pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>)> {
+        let (mut frames, mut stdout, mut stderr) = (Frames::default(), Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut bytes = *piece;
+            while let Some((kind, data)) = frames.next(&mut bytes)? {
+                let to = if kind == StreamKind::Stdout { &mut stdout } else { &mut stderr };
+                to.extend_from_slice(data);
             }
         }
+        Ok((stdout, stderr))
     }
-}
 
-async fn send_stdin(
-    mut writer: WriteHalf<TokioIo<Upgraded>>,
-    mut keys: Option<DetachKeys>,
-    left: mpsc::Sender<()>,
-) {
-    let (sender, mut typed) = mpsc::channel::<Vec<u8>>(2);
-    // A read of stdin cannot be given up, so a thread of its own does it and dies with the process.
-    std::thread::spawn(move || {
-        let mut buffer = vec![0; 32 << 10];
-        while let Ok(read @ 1..) = std::io::stdin().lock().read(&mut buffer) {
-            if sender.blocking_send(buffer[..read].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
-    while let Some(bytes) = typed.recv().await {
-        let mut out = Vec::new();
-        let leave = match &mut keys {
-            Some(keys) => keys.take(&bytes, &mut out),
-            None => {
-                out = bytes;
-                false
-            }
-        };
-        if !out.is_empty() && writer.write_all(&out).await.is_err() {
-            return;
-        }
-        // Nobody listens only when the stream has ended by itself.
-        if leave {
-            let _ = left.send(()).await;
-            return;
+    #[test]
+    fn frames_may_arrive_in_any_pieces() {
+        let mut bytes = header(StreamKind::Stdout, 0).to_vec();
+        bytes.extend(header(StreamKind::Stdout, 3));
+        bytes.extend(b"out");
+        bytes.extend(header(StreamKind::Stderr, 5));
+        bytes.extend(b"error");
+        bytes.extend(header(StreamKind::Stdout, 1));
+        bytes.extend(b"!");
+        for size in 1..=bytes.len() {
+            let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+            let (stdout, stderr) = take_apart(&pieces).unwrap();
+            assert_eq!((stdout.as_slice(), stderr.as_slice()), (&b"out!"[..], &b"error"[..]));
         }
     }
-    // The other side may have closed first.
-    let _ = writer.shutdown().await;
-    // Dropping `left` must not look like detaching: wait until the stream ends by itself.
-    std::future::pending::<()>().await;
-}
 
-#[derive(Debug, Clone, Copy)]
-enum Destination {
-    Stdout,
-    Stderr,
-}
-
-/// One of this command's outputs, written by a thread of its own from the first byte on: a full
-/// pipe must not keep signals and the terminal's size waiting.
-#[derive(Debug)]
-struct Output {
-    destination: Destination,
-    writer: Option<(mpsc::Sender<Vec<u8>>, std::thread::JoinHandle<()>)>,
-}
-
-impl Output {
-    fn new(destination: Destination) -> Self {
-        Self { destination, writer: None }
-    }
-
-    /// False once nobody reads any more.
-    async fn write(&mut self, bytes: Vec<u8>) -> bool {
-        let destination = self.destination;
-        let (sender, _) = self.writer.get_or_insert_with(|| {
-            let (sender, mut pieces) = mpsc::channel::<Vec<u8>>(4);
-            let thread = std::thread::spawn(move || {
-                while let Some(piece) = pieces.blocking_recv() {
-                    if !put(destination, &piece) {
-                        break;
-                    }
-                }
-            });
-            (sender, thread)
-        });
-        sender.send(bytes).await.is_ok()
-    }
-
-    async fn finish(self) {
-        if let Some((sender, thread)) = self.writer {
-            drop(sender);
-            // A writer that panicked has lost nothing that could still be written.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-        }
-    }
-}
-
-fn put(destination: Destination, bytes: &[u8]) -> bool {
-    fn all(mut to: impl Write, bytes: &[u8]) -> bool {
-        to.write_all(bytes).and_then(|()| to.flush()).is_ok()
-    }
-    match destination {
-        Destination::Stdout => all(std::io::stdout().lock(), bytes),
-        Destination::Stderr => all(std::io::stderr().lock(), bytes),
+    #[test]
+    fn what_is_no_frame_is_an_error() {
+        assert!(take_apart(&[b"not a header"]).is_err());
     }
 }

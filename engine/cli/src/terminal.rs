@@ -1,30 +1,54 @@
 //! The terminal this command runs on.
 
+use std::sync::{Mutex, Once, PoisonError};
+
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-/// A terminal in raw mode; dropping it gives the terminal back as it was.
+/// How the terminal was, while it is raw; here so that a panic can put it back too.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// A terminal in raw mode; dropping it, and a panic, give the terminal back as it was.
 #[derive(Debug)]
-pub(crate) struct RawMode {
-    before: Termios,
-}
+pub(crate) struct RawMode(());
 
 impl RawMode {
     /// Puts the terminal on stdin into raw mode; `None` where stdin is none.
     pub(crate) fn enter() -> Option<Self> {
-        let stdin = std::io::stdin();
-        let before = tcgetattr(&stdin).ok()?;
+        let stdin = rustix::stdio::stdin();
+        let before = tcgetattr(stdin).ok()?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(&stdin, OptionalActions::Now, &raw).ok()?;
-        Some(Self { before })
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        restore_on_panic();
+        tcsetattr(stdin, OptionalActions::Now, &raw).ok()?;
+        Some(Self(()))
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        // A terminal that is gone needs no restoring.
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, &self.before);
+        restore();
     }
+}
+
+fn restore() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = before {
+        // A terminal that is gone needs no restoring.
+        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &before);
+    }
+}
+
+/// A panic of a release build runs no destructor.
+fn restore_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            restore();
+            hook(info);
+        }));
+    });
 }
 
 /// Whether stdin is a terminal.

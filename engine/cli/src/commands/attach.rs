@@ -8,7 +8,8 @@ use hull_api::ContainerInspectResponse;
 
 use crate::app::Context;
 use crate::client::encode;
-use crate::session::{self, Session};
+use crate::session::{self, Follow, Session};
+use crate::signals::Signals;
 use crate::stream::{End, Streams};
 use crate::{options, terminal};
 
@@ -54,13 +55,18 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
         detach_keys: keys.map(str::to_owned),
         forward_signals: matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true) && !terminal,
     };
-    let id = &container.id;
+    let id = container.id.as_str();
+    let signals = Signals::take()?;
     let waiting = session::begin_wait(client, id, "not-running").await?;
     let upgraded = session.attach(client, id, false).await?;
-    let _signals = session.forward_signals.then(|| session::forward_signals(client, id));
-    let _terminal = session.follow_terminal(client, &format!("/containers/{id}"));
-    if session.copy(upgraded).await? == End::Detached {
+    let follow = Follow {
+        client,
+        object: &format!("/containers/{id}"),
+        terminal,
+        signals_to: session.forward_signals.then_some(id),
+    };
+    if session.stay(upgraded, &signals, &follow).await? == End::Detached {
         return Ok(ExitCode::SUCCESS);
     }
-    session::exit_code(&waiting.end().await?)
+    session::exit_code(&follow.during(&signals, waiting.end()).await?)
 }

@@ -8,7 +8,8 @@ use hull_api::{ExecCreateBody, ExecInspectResponse, ExecStartBody, IdResponse};
 
 use crate::app::{Context, Exit};
 use crate::client::{Client, encode};
-use crate::session::{self, Session};
+use crate::session::{self, Follow, Session};
+use crate::signals::Signals;
 use crate::stream::{End, Streams};
 use crate::{options, terminal};
 
@@ -35,7 +36,7 @@ pub(crate) fn command() -> Command {
             Arg::new("words")
                 .value_names(["CONTAINER", "COMMAND"])
                 .help("The container, then the command and its arguments")
-                .num_args(1..)
+                .num_args(2..)
                 .required(true)
                 .trailing_var_arg(true),
         ])
@@ -46,9 +47,6 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
     let mut words = options::texts(&matches, "words").into_iter();
     let name = words.next().context("no container is named")?;
     let cmd: Vec<String> = words.collect();
-    if cmd.is_empty() {
-        bail!("'hull exec' requires at least 2 arguments: a container and a command");
-    }
     let detach = options::is_set(&matches, "detach");
     let terminal = options::is_set(&matches, "tty");
     let stdin = options::is_set(&matches, "interactive") && !detach;
@@ -88,6 +86,7 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
         let _: serde_json::Value = client.post(&path, &start).await.map_err(failed)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let signals = Signals::take()?;
     let upgraded = client.hijack(&path, &start).await.map_err(failed)?;
     let session = Session {
         streams: Streams {
@@ -100,8 +99,9 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
         detach_keys: None,
         forward_signals: false,
     };
-    let _terminal = session.follow_terminal(client, &format!("/exec/{}", created.id));
-    if session.copy(upgraded).await? == End::Detached {
+    let follow =
+        Follow { client, object: &format!("/exec/{}", created.id), terminal, signals_to: None };
+    if session.stay(upgraded, &signals, &follow).await? == End::Detached {
         return Ok(ExitCode::SUCCESS);
     }
     exit_code(client, &created.id).await

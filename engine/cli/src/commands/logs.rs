@@ -46,7 +46,7 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
     let name = options::text(&matches, "container").unwrap_or_default();
     let moment = |flag: &str| {
         let text = options::text(&matches, flag).filter(|text| !text.is_empty());
-        let moment = text.map(|text| time::parse_moment(text)).transpose();
+        let moment = text.map(time::parse_moment).transpose();
         moment.map_err(|reason| anyhow!("invalid value for {flag:?}: {reason}"))
     };
     let (since, until) = (moment("since")?, moment("until")?);

@@ -48,6 +48,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// One line that says what it does.
+    pub(crate) fn about(&self) -> &'static str {
+        self.about
+    }
+
+    /// All its words.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.path).chain(self.aliases.iter().copied())
+    }
+
     /// Whether its exit codes are those of a container.
     pub(crate) fn starts_container(&self) -> bool {
         matches!(self.path, "run" | "create" | "start" | "exec")
@@ -217,5 +227,19 @@ pub(crate) async fn each(
     match failed {
         None => Ok(std::process::ExitCode::SUCCESS),
         Some(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_command_is_well_formed_and_has_one_name() {
+        let mut names = std::collections::HashSet::new();
+        for entry in super::COMMANDS {
+            (entry.command)().debug_assert();
+            for name in entry.names() {
+                assert!(names.insert(name), "{name} is there twice");
+            }
+        }
     }
 }

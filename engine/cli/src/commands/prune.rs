@@ -15,7 +15,7 @@ use crate::{options, out};
 
 fn base(about: &'static str) -> Command {
     Command::new("prune").about(about).args([
-        filters::argument(),
+        filters::long(),
         options::switch("force", Some('f'), "Do not prompt for confirmation"),
     ])
 }

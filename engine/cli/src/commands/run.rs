@@ -9,7 +9,8 @@ use hull_api::{ContainerCreateBody, ContainerWaitResponse};
 use super::create;
 use crate::app::{Context, Exit};
 use crate::client::Client;
-use crate::session::{self, Session};
+use crate::session::{self, Follow, Session};
+use crate::signals::Signals;
 use crate::stream::{End, Streams};
 use crate::{options, out, terminal};
 
@@ -33,14 +34,19 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
     let client = context.client();
     let body = create::body(&matches)?;
     let detach = options::is_set(&matches, "detach");
-    let session = if detach { None } else { Some(session(&matches, &body)?) };
-    let created = create::create(client, &matches, &body).await?;
-    let Some(session) = session else {
+    if detach
+        || !(body.config.attach_stdin || body.config.attach_stdout || body.config.attach_stderr)
+    {
+        let created = create::create(client, &matches, &body).await?;
         session::start(client, &created.id).await?;
         out::line(&created.id);
         return Ok(ExitCode::SUCCESS);
-    };
-    attached(client, &created.id, session, body.host_config.auto_remove).await
+    }
+    let session = session(&matches, &body)?;
+    let signals = Signals::take()?;
+    let created = signals.unless(create::create(client, &matches, &body)).await?;
+    let auto_remove = body.host_config.auto_remove;
+    attached(client, &created.id, session, &signals, auto_remove).await
 }
 
 /// How this command is connected to the container.
@@ -62,7 +68,7 @@ fn session(matches: &ArgMatches, body: &ContainerCreateBody) -> Result<Session> 
         stdout: config.attach_stdout,
         stderr: config.attach_stderr,
         detach_keys: detach_keys.map(str::to_owned),
-        forward_signals: matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true) && !terminal,
+        forward_signals: matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true),
     })
 }
 
@@ -71,6 +77,7 @@ async fn attached(
     client: &Client,
     id: &str,
     session: Session,
+    signals: &Signals,
     auto_remove: bool,
 ) -> Result<ExitCode> {
     let upgraded =
@@ -82,11 +89,15 @@ async fn attached(
         drop(upgraded);
         return Err(error);
     }
-    let _signals = session.forward_signals.then(|| session::forward_signals(client, id));
-    let _raw = session.follow_terminal(client, &format!("/containers/{id}"));
-    if session.copy(upgraded).await? == End::Detached {
+    let follow = Follow {
+        client,
+        object: &format!("/containers/{id}"),
+        terminal: session.streams.terminal,
+        signals_to: session.forward_signals.then_some(id),
+    };
+    if session.stay(upgraded, signals, &follow).await? == End::Detached {
         return Ok(ExitCode::SUCCESS);
     }
-    let ended: ContainerWaitResponse = waiting.end().await?;
+    let ended: ContainerWaitResponse = follow.during(signals, waiting.end()).await?;
     session::exit_code(&ended)
 }

@@ -8,7 +8,8 @@ use hull_api::ContainerInspectResponse;
 
 use crate::app::{Context, Exit};
 use crate::client::{Client, encode};
-use crate::session::{self, Session};
+use crate::session::{self, Follow, Session};
+use crate::signals::Signals;
 use crate::stream::{End, Streams};
 use crate::{options, out, terminal};
 
@@ -68,16 +69,21 @@ async fn attached(
         detach_keys: keys.map(str::to_owned),
         forward_signals: !terminal,
     };
-    let id = &container.id;
+    let id = container.id.as_str();
+    let signals = Signals::take()?;
     let upgraded =
         session.attach(client, id, false).await.map_err(|error| Exit { error, code: 125 })?;
     let condition = if container.host_config.auto_remove { "removed" } else { "next-exit" };
     let waiting = session::begin_wait(client, id, condition).await?;
     session::start(client, id).await?;
-    let _signals = session.forward_signals.then(|| session::forward_signals(client, id));
-    let _terminal = session.follow_terminal(client, &format!("/containers/{id}"));
-    if session.copy(upgraded).await? == End::Detached {
+    let follow = Follow {
+        client,
+        object: &format!("/containers/{id}"),
+        terminal,
+        signals_to: session.forward_signals.then_some(id),
+    };
+    if session.stay(upgraded, &signals, &follow).await? == End::Detached {
         return Ok(ExitCode::SUCCESS);
     }
-    session::exit_code(&waiting.end().await?)
+    session::exit_code(&follow.during(&signals, waiting.end()).await?)
 }

@@ -7,7 +7,12 @@ use std::collections::BTreeMap;
 
 /// The option.
 pub(crate) fn argument() -> Arg {
-    options::list("filter", Some('f'), "NAME=VALUE", "Filter output based on conditions provided")
+    long().short('f')
+}
+
+/// The option where `-f` means something else.
+pub(crate) fn long() -> Arg {
+    options::list("filter", None, "NAME=VALUE", "Filter output based on conditions provided")
 }
 
 /// The filters as the API takes them, `{"name":{"value":true}}`; `None` without any.

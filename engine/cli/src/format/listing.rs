@@ -1,7 +1,7 @@
 //! Listings: rows by table, by template, or as JSON, one object per line.
 
 use super::table;
-use crate::template::{Mode, Object, Template, TemplateError, Value};
+use crate::template::{Mode, Object, Pairs, Template, TemplateError, Value};
 use anyhow::{Result, anyhow};
 use std::rc::Rc;
 
@@ -49,11 +49,6 @@ impl Format {
         };
         let text = text.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
         Ok(Self { template: Template::parse("", &text)?, table })
-    }
-
-    /// Whether this is a table, whose long fields are cut.
-    pub(crate) fn is_table(&self) -> bool {
-        self.table
     }
 
     /// The rows as text.
@@ -110,7 +105,7 @@ impl Row {
     }
 
     /// Gives the row a `Label` method.
-    pub(crate) fn labels(mut self, labels: Rc<[(Rc<str>, Value)]>) -> Self {
+    pub(crate) fn labels(mut self, labels: Pairs) -> Self {
         self.0.labels = Some(labels);
         self
     }

@@ -1,6 +1,6 @@
 //! Small forms of text that listings share.
 
-use crate::template::Value;
+use crate::template::Pairs;
 use std::collections::BTreeMap;
 
 /// The first twelve characters of an id, without the name of its algorithm.
@@ -31,9 +31,7 @@ pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
 }
 
 /// What a row's `Label` method answers from.
-pub(crate) fn label_pairs(
-    labels: &BTreeMap<String, String>,
-) -> std::rc::Rc<[(std::rc::Rc<str>, Value)]> {
+pub(crate) fn label_pairs(labels: &BTreeMap<String, String>) -> Pairs {
     labels.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect()
 }
 
@@ -56,14 +54,6 @@ pub(crate) fn split_reference(reference: &str) -> (&str, Option<&str>, Option<&s
     }
 }
 
-/// The reference with `:latest` where neither tag nor digest is given.
-pub(crate) fn with_default_tag(reference: &str) -> String {
-    match split_reference(familiar(reference)) {
-        (name, None, None) => format!("{name}:latest"),
-        _ => familiar(reference).to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,8 +66,6 @@ mod tests {
             split_reference("h:5000/a/b:1@sha256:x"),
             ("h:5000/a/b", Some("1"), Some("sha256:x"))
         );
-        assert_eq!(with_default_tag("docker.io/library/busybox"), "busybox:latest");
-        assert_eq!(with_default_tag("nosuch:1"), "nosuch:1");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Sizes and durations as Docker prints and reads them.
+//! Sizes and durations as Docker prints them.
 
 use std::time::Duration;
 
@@ -51,36 +51,6 @@ fn significant(value: f64, digits: usize) -> String {
     }
 }
 
-/// Reads a size such as `64m`, `1.5GiB` or `1000`: powers of 1024, in bytes.
-///
-/// # Errors
-/// Docker's words for what is no size.
-pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
-    let invalid = || format!("invalid size: '{text}'");
-    let split = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |last| last + 1);
-    let (number, suffix) = text.split_at(split);
-    let number: f64 = number.parse().map_err(|_| invalid())?;
-    if number < 0.0 || !number.is_finite() {
-        return Err(invalid());
-    }
-    let suffix = suffix.strip_prefix(' ').unwrap_or(suffix).to_ascii_lowercase();
-    let mut chars = suffix.chars();
-    let power = match chars.next() {
-        None => 0,
-        Some('b') if suffix.len() == 1 => 0,
-        Some(letter) => {
-            let known = "kmgtp".find(letter).ok_or_else(invalid)?;
-            if !matches!(chars.as_str(), "" | "b" | "ib") {
-                return Err(invalid());
-            }
-            known + 1
-        }
-    };
-    let bytes = number * 1024f64.powi(i32::try_from(power).unwrap_or(0));
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, as a limit may")]
-    Ok(bytes as i64)
-}
-
 /// `2 minutes`, `About an hour`, `Less than a second`.
 pub(crate) fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -127,29 +97,6 @@ mod tests {
         }
         assert_eq!(binary_size(25_276_510_208), "23.54GiB");
         assert_eq!(binary_size(1023), "1023B");
-    }
-
-    #[test]
-    fn sizes_are_read_with_dockers_suffixes() {
-        let table = [
-            ("32", 32),
-            ("32b", 32),
-            ("32B", 32),
-            ("32k", 32 << 10),
-            ("32K", 32 << 10),
-            ("32kb", 32 << 10),
-            ("32Kib", 32 << 10),
-            ("32Mb", 32 << 20),
-            ("32 MB", 32 << 20),
-            ("1.5g", 1_610_612_736),
-            ("2t", 2 << 40),
-        ];
-        for (text, bytes) in table {
-            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "x", "hello", "-32", ".kb", "32x", "32bb", "32kk", "1 2"] {
-            assert_eq!(parse_bytes(text), Err(format!("invalid size: '{text}'")), "{text}");
-        }
     }
 
     #[test]

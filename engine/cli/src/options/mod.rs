@@ -266,10 +266,8 @@ fn host_config(matches: &ArgMatches) -> Result<HostConfig> {
         Some(word) => bytes("memory-swap", word)?,
         None => 0,
     };
-    let console_size = match terminal::size() {
-        Some((columns, rows)) if is_set(matches, "tty") => [rows, columns],
-        _ => [0, 0],
-    };
+    let size_of_terminal = if is_set(matches, "tty") { terminal::size() } else { None };
+    let console_size = size_of_terminal.map_or([0, 0], |(columns, rows)| [rows, columns]);
     Ok(HostConfig {
         binds: volumes
             .iter()
@@ -290,8 +288,8 @@ fn host_config(matches: &ArgMatches) -> Result<HostConfig> {
         dns_options: texts(matches, "dns-option"),
         dns_search: texts(matches, "dns-search"),
         extra_hosts: texts(matches, "add-host")
-            .into_iter()
-            .map(host_entry)
+            .iter()
+            .map(|word| host_entry(word))
             .collect::<Result<_>>()?,
         group_add: texts(matches, "group-add"),
         oom_score_adj: integer("oom-score-adj")?
@@ -352,7 +350,7 @@ fn attached(matches: &ArgMatches) -> Result<(bool, bool, bool)> {
 fn number(option: &str, word: &str) -> Result<i64> {
     word.parse()
         .ok()
-        .with_context(|| format!("invalid argument {word:?} for --{option}: not a number"))
+        .with_context(|| format!("invalid argument {word:?} for \"--{option}\" flag: strconv.ParseInt: parsing {word:?}: invalid syntax"))
 }
 
 /// The variables of files, then those of the command line. A name alone takes the value of this
@@ -391,7 +389,7 @@ fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>> {
         .map(|word| {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             if name.is_empty() {
-                bail!("invalid argument {word:?} for --{option}: it has no name");
+                bail!("invalid argument {word:?} for \"--{option}\" flag: it has no name");
             }
             Ok((name.to_owned(), value.to_owned()))
         })
@@ -437,7 +435,7 @@ fn restart(matches: &ArgMatches) -> Result<hull_api::RestartPolicy> {
 }
 
 /// Docker takes `host=address` and `host:address`.
-fn host_entry(word: String) -> Result<String> {
+fn host_entry(word: &str) -> Result<String> {
     let Some(at) = word.find(['=', ':']) else {
         bail!("bad format for add-host: {word:?}");
     };

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 /// # Errors
 /// Names the option and the word that is no size.
 pub(crate) fn bytes(option: &str, word: &str) -> Result<i64> {
-    let wrong = || format!("invalid argument {word:?} for --{option}: invalid size");
+    let wrong =
+        || format!("invalid argument {word:?} for \"--{option}\" flag: invalid size: '{word}'");
     let lower = word.trim().to_ascii_lowercase();
     let lower = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
     let (digits, shift) = match lower.as_bytes().last() {
@@ -30,10 +31,14 @@ pub(crate) fn bytes(option: &str, word: &str) -> Result<i64> {
 /// # Errors
 /// Names the word that is no number of CPUs, or too precise.
 pub(crate) fn nano_cpus(word: &str) -> Result<i64> {
-    let wrong = || format!("invalid argument {word:?} for --cpus: not a number of CPUs");
+    let wrong = || {
+        format!(
+            "invalid argument {word:?} for \"--cpus\" flag: failed to parse {word} as a rational number"
+        )
+    };
     let (whole, fraction) = word.split_once('.').unwrap_or((word, ""));
     if fraction.len() > 9 {
-        bail!("invalid argument {word:?} for --cpus: more precise than a billionth");
+        bail!("invalid argument {word:?} for \"--cpus\" flag: value is too precise");
     }
     let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok().with_context(wrong)? };
     if whole < 0 {

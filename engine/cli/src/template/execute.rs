@@ -292,11 +292,11 @@ impl State<'_> {
         place: &Operand,
         names: &[String],
         arguments: &[Operand],
-        last: Option<Value>,
+        mut last: Option<Value>,
     ) -> Result<Value> {
         for (index, name) in names.iter().enumerate() {
             let is_last = index + 1 == names.len();
-            let given = if is_last { (arguments, last.clone()) } else { (&[][..], None) };
+            let given = if is_last { (arguments, last.take()) } else { (&[][..], None) };
             value = self.field(dot, &value, place, name, given)?;
         }
         Ok(value)

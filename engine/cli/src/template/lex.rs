@@ -251,7 +251,8 @@ impl<'a> Lexer<'a> {
             let exponent = matches!(previous, 'e' | 'E' | 'p' | 'P');
             let hexadecimal = rest[sign..].starts_with("0x") || rest[sign..].starts_with("0X");
             let part = c.is_alphanumeric() || matches!(c, '.' | '_');
-            if !part && !(matches!(c, '+' | '-') && exponent && !hexadecimal) {
+            let sign = matches!(c, '+' | '-') && exponent && !hexadecimal;
+            if !(part || sign) {
                 break;
             }
             length += c.len_utf8();

@@ -16,7 +16,7 @@ mod value;
 pub(crate) use lex::quote;
 
 pub(crate) use execute::Mode;
-pub(crate) use value::{NullKind, Object, Value};
+pub(crate) use value::{NullKind, Object, Pairs, Value};
 
 use node::Node;
 

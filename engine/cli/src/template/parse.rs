@@ -42,6 +42,7 @@ struct Parser<'a> {
 }
 
 /// What ended a list of nodes.
+#[derive(Clone, Copy)]
 enum Stop {
     /// The template.
     End,

@@ -22,10 +22,13 @@ pub(crate) enum Value {
     String(Rc<str>),
     List(Rc<[Value]>),
     /// Names in no particular order; prints as `map[a:1 b:2]`, sorted.
-    Map(Rc<[(Rc<str>, Value)]>),
+    Map(Pairs),
     /// Named fields of a fixed set; prints as `{1 2}`.
     Object(Rc<Object>),
 }
+
+/// Names and their values.
+pub(crate) type Pairs = Rc<[(Rc<str>, Value)]>;
 
 /// What a `null` stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub(crate) struct Object {
     /// Fields in declaration order.
     pub(crate) fields: Vec<(Rc<str>, Value)>,
     /// What `.Label "name"` answers from; `None` where there is no such method.
-    pub(crate) labels: Option<Rc<[(Rc<str>, Value)]>>,
+    pub(crate) labels: Option<Pairs>,
     /// A field that is missing is nothing, not an error (headers of tables).
     pub(crate) lenient: bool,
     /// Written as JSON with `<`, `>` and `&` escaped, as Go's rows are.
@@ -85,13 +88,6 @@ impl From<i64> for Value {
 }
 
 impl Value {
-    /// A map of strings.
-    pub(crate) fn string_map<'a>(
-        pairs: impl IntoIterator<Item = (&'a String, &'a String)>,
-    ) -> Self {
-        Self::Map(pairs.into_iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect())
-    }
-
     /// Whether `if` takes its first branch.
     pub(crate) fn truth(&self) -> bool {
         match self {
