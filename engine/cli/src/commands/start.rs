@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches, Command};
 use hull_api::ContainerInspectResponse;
 
-use crate::app::{Context, Exit};
+use crate::app::Context;
 use crate::client::{Client, encode};
 use crate::session::{self, Follow, Session};
 use crate::signals::Signals;
@@ -38,7 +38,7 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
         return attached(client, name, interactive, options::text(&matches, "detach-keys")).await;
     }
     super::each(&names, async |name| {
-        session::start(client, &encode(name)).await?;
+        client.act(&format!("/containers/{}/start", encode(name))).await?;
         out::line(name);
         Ok(())
     })
@@ -71,11 +71,10 @@ async fn attached(
     };
     let id = container.id.as_str();
     let signals = Signals::take()?;
-    let upgraded =
-        session.attach(client, id, false).await.map_err(|error| Exit { error, code: 125 })?;
+    let upgraded = session.attach(client, id, false).await?;
     let condition = if container.host_config.auto_remove { "removed" } else { "next-exit" };
     let waiting = session::begin_wait(client, id, condition).await?;
-    session::start(client, id).await?;
+    client.act(&format!("/containers/{id}/start")).await?;
     let follow = Follow {
         client,
         object: &format!("/containers/{id}"),

@@ -1,11 +1,10 @@
 //! `hull system df`
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{ArgMatches, Command};
-use hull_api::DiskUsage;
+use hull_api::{DiskUsage, UsageClass};
 
 use super::{images, ps, volume};
 use crate::app::Context;
@@ -24,6 +23,26 @@ static COLUMNS: Columns = Columns {
         ("Size", "SIZE"),
         ("Reclaimable", "RECLAIMABLE"),
     ],
+};
+
+static CACHE: Columns = Columns {
+    type_name: "*formatter.buildCacheContext",
+    table: "",
+    titles: &[
+        ("ID", "CACHE ID"),
+        ("CacheType", "CACHE TYPE"),
+        ("Size", "SIZE"),
+        ("CreatedSince", "CREATED"),
+        ("LastUsedSince", "LAST USED"),
+        ("UsageCount", "USAGE"),
+        ("Shared", "SHARED"),
+    ],
+};
+
+static CLASSES: Columns = Columns {
+    type_name: "class",
+    table: "",
+    titles: &[("Class", "CLASS"), ("Count", "OBJECTS"), ("Size", "SIZE")],
 };
 
 const RAW: &str = "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\nreclaimable: {{.Reclaimable}}\n";
@@ -98,16 +117,21 @@ fn rows(usage: &DiskUsage) -> Vec<Value> {
             reclaimable: usage.volumes.iter().filter(|v| !used(v)).map(|v| data(v).0).sum(),
         }
     };
-    let mut rows: Vec<Value> = [images, containers, volumes].iter().map(row).collect();
-    // The same objects once more by where their bytes lie; together they are what `du` counts.
+    let cache = Kind {
+        name: "Build Cache",
+        count: usage.build_cache.len(),
+        active: 0,
+        size: 0,
+        reclaimable: 0,
+    };
+    let mut rows: Vec<Value> = [images, containers, volumes, cache].iter().map(row).collect();
+    // The same bytes once more by where they lie; together they are what `du` counts.
     rows.extend(usage.classes.iter().map(|class| {
-        let count = usize::try_from(class.count).unwrap_or(usize::MAX);
-        let size = i64::try_from(class.size).unwrap_or(i64::MAX);
         Row::new(&COLUMNS)
             .field("Active", "")
             .field("Reclaimable", "")
-            .field("Size", units::human_size(size))
-            .field("TotalCount", count.to_string())
+            .field("Size", units::human_size(i64::try_from(class.size).unwrap_or(i64::MAX)))
+            .field("TotalCount", class.count.to_string())
             .field("Type", format!("On disk: {}", class.name))
             .build()
     }));
@@ -159,13 +183,27 @@ fn verbose(usage: &DiskUsage) -> Result<String> {
         "table {{.Name}}\t{{.Links}}\t{{.Size}}",
         usage.volumes.iter().map(volume::row).collect(),
     )?);
+    text.push_str("\nBuild cache usage: 0B\n\n");
+    text.push_str(&table(
+        &CACHE,
+        "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}",
+        Vec::new(),
+    )?);
     if !usage.classes.is_empty() {
-        text.push_str("\nOn disk:\n\n");
-        for class in &usage.classes {
-            let size = units::human_size(i64::try_from(class.size).unwrap_or(i64::MAX));
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{:<24}{:>8}   {size}", class.name, class.count);
-        }
+        text.push_str("\nState on disk:\n\n");
+        text.push_str(&table(
+            &CLASSES,
+            "table {{.Class}}\t{{.Count}}\t{{.Size}}",
+            usage.classes.iter().map(class).collect(),
+        )?);
     }
     Ok(text)
+}
+
+fn class(class: &UsageClass) -> Value {
+    Row::new(&CLASSES)
+        .field("Class", class.name.as_str())
+        .field("Count", class.count.to_string())
+        .field("Size", units::human_size(i64::try_from(class.size).unwrap_or(i64::MAX)))
+        .build()
 }
