@@ -154,10 +154,18 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn log_to_stderr(level: &str) -> Result<()> {
-    let Ok(filter) = tracing_subscriber::EnvFilter::try_new(level) else {
-        bail!("unknown log level {level:?}: it may be error, warn, info, debug or trace");
+    let level = match level {
+        "error" | "fatal" => "error",
+        level @ ("warn" | "info" | "debug" | "trace") => level,
+        _ => bail!("unable to parse logging level: {level}"),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = tracing_subscriber::EnvFilter::try_new(level)?;
+    let ansi = variable("NO_COLOR").is_none() && rustix::termios::isatty(std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What the engine says while it loads or imports: one JSON object per line.
 
 use crate::client::ApiError;
+use crate::format::units;
 use crate::out;
 use anyhow::Result;
 use http_body_util::BodyExt as _;
@@ -42,7 +43,18 @@ fn show(line: &[u8], quiet: bool) -> Result<()> {
     }
     match (message.status, message.progress_detail) {
         // News of a step, as opposed to a result.
-        (Some(status), Some(_)) if !quiet => out::error(&status),
+        (Some(status), Some(detail)) if !quiet => {
+            let what = message.id.map(|id| format!("{id}: ")).unwrap_or_default();
+            let size = |bytes: Option<u64>| {
+                bytes.map(|bytes| units::human_size(i64::try_from(bytes).unwrap_or(i64::MAX)))
+            };
+            let done = match (size(detail.current), size(detail.total)) {
+                (Some(current), Some(total)) => format!("  {current}/{total}"),
+                (Some(current), None) => format!("  {current}"),
+                _ => String::new(),
+            };
+            out::error(&format!("{what}{status}{done}"));
+        }
         (Some(_), Some(_)) | (None, _) => {}
         (Some(status), None) => out::line(&status),
     }

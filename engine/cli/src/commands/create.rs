@@ -23,7 +23,21 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
 
 /// The request that the options make; a wrong option ends with 125.
 pub(crate) fn body(matches: &ArgMatches) -> Result<ContainerCreateBody> {
-    options::create_body(matches).map_err(|error| Exit { error, code: 125 }.into())
+    let body = check_pull(matches).and_then(|()| options::create_body(matches));
+    body.map_err(|error| Exit { error, code: 125 }.into())
+}
+
+/// Without a registry client only what is here can be used.
+fn check_pull(matches: &ArgMatches) -> Result<()> {
+    match options::text(matches, "pull") {
+        None | Some("missing" | "never") => Ok(()),
+        Some("always") => {
+            anyhow::bail!("cannot pull: this release has no registry client, use `hull load`")
+        }
+        Some(other) => anyhow::bail!(
+            "invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
+        ),
+    }
 }
 
 /// Creates the container, writes `--cidfile`, prints warnings.

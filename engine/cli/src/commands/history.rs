@@ -63,12 +63,12 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
 
 fn row(item: &ImageHistoryItem, human: bool, short: bool) -> Value {
     let created = time::from_seconds(item.created);
-    // Go's zero time is what an image without a date has.
-    let dated = item.created > -62_135_596_800;
+    // What has no date of its own has the beginning of 1970, or of Go's calendar.
+    let dated = item.created > 0;
     let by = item.created_by.replace('\t', " ");
     Row::new(&COLUMNS)
         .field("Comment", item.comment.as_str())
-        .field("CreatedAt", if dated { time::local_rfc3339(created) } else { String::new() })
+        .field("CreatedAt", time::local_rfc3339(created))
         .field("CreatedBy", if short { text::ellipsis(&by, 45) } else { by })
         .field("CreatedSince", if dated { time::since(created) } else { "N/A".to_owned() })
         .field("ID", if short { text::short_id(&item.id) } else { &item.id })

@@ -129,7 +129,7 @@ fn row(image: &ImageSummary, short: bool, (name, tag, digest): (&str, &str, &str
     Row::new(&COLUMNS)
         .field("Containers", known(image.containers, image.containers.to_string()))
         .field("CreatedAt", time::local(created))
-        .field("CreatedSince", time::since(created))
+        .field("CreatedSince", if image.created > 0 { time::since(created) } else { String::new() })
         .field("Digest", digest)
         .field("ID", if short { text::short_id(&image.id) } else { &image.id })
         .field("Repository", name)

@@ -59,6 +59,6 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
     let path = format!("/images/create{query}");
     let response =
         context.client().send(Method::POST, &path, Some("application/x-tar"), body).await?;
-    progress::follow(response, false).await?;
+    progress::follow(response, !rustix::termios::isatty(std::io::stderr())).await?;
     Ok(ExitCode::SUCCESS)
 }

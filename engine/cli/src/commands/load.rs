@@ -36,7 +36,8 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
         }
         None => upload::body(std::io::stdin()),
     };
-    let quiet = options::is_set(&matches, "quiet");
+    // News are for somebody who watches.
+    let quiet = options::is_set(&matches, "quiet") || !rustix::termios::isatty(std::io::stderr());
     let platforms = options::texts(&matches, "platform");
     let platform = platforms.first().map(String::as_str);
     let query = query(&[("quiet", quiet.then_some("1")), ("platform", platform)]);

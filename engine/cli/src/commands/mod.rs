@@ -144,6 +144,14 @@ static COMMANDS: &[Entry] = &[
     entry!("system prune", [], prune::system, "Remove unused data"),
 ];
 
+/// What commands of two words begin with.
+static GROUPS: &[(&str, &str)] = &[
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("system", "Manage the engine's state"),
+    ("volume", "Manage volumes"),
+];
+
 /// The command that `words` begin with, and its own words. Otherwise the text that says why not;
 /// one that begins with `Usage:` is what was asked for.
 pub(crate) fn find(words: &[String]) -> Result<(&'static Entry, &[String]), String> {
@@ -187,10 +195,14 @@ fn group(first: &str) -> String {
 /// `hull --help`.
 pub(crate) fn overview() -> String {
     let mut text = String::from(
-        "Usage:  hull [OPTIONS] COMMAND\n\nA container engine: hardened, daemonless, without helper programs\n\nCommands:\n",
+        "Usage:  hull [OPTIONS] COMMAND\n\nA container engine: hardened, daemonless, without helper programs\n\nManagement Commands:\n",
     );
-    for entry in COMMANDS {
-        let _ = writeln!(text, "  {:<16} {}", entry.path, entry.about);
+    for (group, about) in GROUPS {
+        let _ = writeln!(text, "  {group:<11} {about}");
+    }
+    text.push_str("\nCommands:\n");
+    for entry in COMMANDS.iter().filter(|entry| !entry.path.contains(' ')) {
+        let _ = writeln!(text, "  {:<11} {}", entry.path, entry.about);
     }
     text.push_str(
         "
