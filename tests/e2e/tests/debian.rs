@@ -1,5 +1,6 @@
 //! Real software from Debian's packages, in the root file system that `cargo xtask fixtures` makes.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use hull_test_support::terminal::Terminal;
@@ -51,13 +52,16 @@ fn privileged_postgresql() {
     assert_eq!(made.code, 0, "{}", made.stderr);
     assert_eq!(psql("select count(*), sum(n) from kept").stdout, "1000|500500\n");
     assert!(hull.ok(&["ps", "--format", "{{.Names}} {{.Status}}"]).contains("db Up"));
+    let follower = hull.command(&["logs", "-f", "db"]).stderr(Stdio::piped()).spawn().unwrap();
     // SIGINT is PostgreSQL's fast shutdown.
     let start = Instant::now();
     hull.ok(&["stop", "db"]);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_eq!(hull.inspect("db", "{{.State.Status}} {{.State.ExitCode}}"), "exited 0");
-    let logs = hull.run(&["logs", "db"]);
-    let said = format!("{}{}", logs.stdout, logs.stderr);
+    // PostgreSQL logs to stderr; the follower ends with the container.
+    let followed = follower.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&followed.stderr).into_owned();
+    assert!(said.contains(ready), "{said}");
     assert!(said.contains("received fast shutdown request"), "{said}");
     assert!(said.contains("database system is shut down"), "{said}");
     hull.ok(&["start", "db"]);

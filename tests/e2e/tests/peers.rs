@@ -59,7 +59,7 @@ fn privileged_image_saved_by_podman() {
         let script = format!(
             "set -e; cd {folder}; podman=\"podman --root $PWD/podman --runroot $PWD/podman-run \
                  --storage-driver vfs\"
-             $podman import --change 'CMD=[\"sh\", \"-c\", \"echo from podman\"]' root.tar \
+             $podman import --change 'CMD [\"sh\", \"-c\", \"echo from podman\"]' root.tar \
                  localhost/saved:{format} >&2
              rm -f saved.tar; $podman save --format {format} -o saved.tar localhost/saved:{format} >&2"
         );

@@ -169,7 +169,20 @@ impl Trace {
             let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
         }
         let flags = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD);
-        while !matches!(waitpid(None, flags), Err(nix::errno::Errno::ECHILD)) {}
+        loop {
+            match waitpid(None, flags) {
+                // One that was being started while we killed shows itself only now.
+                Ok(
+                    WaitStatus::Stopped(pid, _)
+                    | WaitStatus::PtraceEvent(pid, ..)
+                    | WaitStatus::PtraceSyscall(pid),
+                ) => {
+                    let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
     }
 }
 
