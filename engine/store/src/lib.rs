@@ -27,13 +27,13 @@ pub use gc::{
 };
 pub use layer::LayerReport;
 pub use layers::{
-    InfoError, LayerInfo, LayerIngest, LayerMode, Layers, MountError, PrepareError,
-    Probe, PublishError,
+    InfoError, LayerInfo, LayerIngest, LayerMode, Layers, MountError, PrepareError, Probe,
+    PublishError,
 };
 pub use metadata::{
     ContainerRecord, CreateContainerError, CreateVolumeError, FindContainerError, FindVolumeError,
-    ImageRecord, Lease, NameError, PutImageError, RecordError, RemoveVolumeError, SetRefError, UpdateError,
-    VolumeRecord, is_name,
+    ImageRecord, Lease, NameError, PutImageError, RecordError, RemoveVolumeError, SetRefError,
+    UpdateError, VolumeRecord, is_name,
 };
 pub use open::{OpenError, Store, StoreOptions};
 pub use root::Durability;

@@ -111,12 +111,25 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, path: &str) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     }
     let name = CString::new(path)?;
-    match open_directory(parent, &name) {
+    // Who was killed may have left a worker that still writes here, until it notices.
+    let mut attempts = 8;
+    loop {
+        match remove_tree(parent, &name) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && attempts > 1 => {
+                attempts -= 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn remove_tree(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    match open_directory(parent, name) {
         Ok(top) => walk(top, &mut Remover)?,
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    remove_empty(parent, &name)
+    remove_empty(parent, name)
 }
 
 struct Remover;

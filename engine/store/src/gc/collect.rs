@@ -176,6 +176,8 @@ impl Store {
                     collected.bytes += bytes;
                     collected.trash += 1;
                 }
+                // Somebody's worker still writes there: the next collection finds it at rest.
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
                 Err(error) => first = first.and(Err(self.root.error("remove", &path, error))),
             }
         }
