@@ -30,6 +30,10 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         },
+        ["allocate", mebibytes] => {
+            let size = mebibytes.parse::<usize>().unwrap_or(1) << 20;
+            println!("{}", std::hint::black_box(vec![1_u8; size]).len());
+        }
         ["processes"] => println!("{}", processes()),
         ["write", path, text] => {
             if let Err(error) = std::fs::write(path, text) {

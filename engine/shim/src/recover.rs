@@ -5,9 +5,11 @@
 //! that takes the lock, so only one does the work, and: kills and removes the cgroup, records the
 //! exit, removes the container if it was to remove itself.
 
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
 use hull_sandbox::Cgroup;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -66,40 +68,90 @@ pub enum RecoverError {
 /// # Errors
 /// See [`RecoverError`].
 pub fn recover(data_root: &Path, exec_root: &Path, id: &str) -> Result<Recovered, RecoverError> {
-    let failed =
-        |step| move |source: io::Error| RecoverError::Step { id: id.to_owned(), step, source };
-    let state_failed = |source| RecoverError::State { id: id.to_owned(), source };
-    let container = match open_path(&data_root.join("containers").join(id)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(RecoverError::NotFound { id: id.to_owned() });
+    let place = Place { data_root, run: exec_root.join("containers").join(id), id };
+    loop {
+        // A container that ends while we look at it is looked at again.
+        if let Some(recovered) = place.recover()? {
+            return Ok(recovered);
         }
-        other => other.map_err(failed("open its directory"))?,
-    };
-    let run_path = exec_root.join("containers").join(id);
-    let state = ContainerState::read(container.as_fd()).map_err(state_failed)?;
-    // A shim removes its lock file in the end: if there is one, a shim lives or was killed.
-    let running = state.as_ref().is_some_and(|state| state.status == Status::Running);
-    if !running && !run_path.join(LOCK).exists() {
-        return Ok(Recovered::Unchanged(state));
     }
-    std::fs::create_dir_all(&run_path).map_err(failed("create its run directory"))?;
-    let run = open_path(&run_path).map_err(failed("open its run directory"))?;
-    let Some(_lock) = try_lock(run.as_fd()).map_err(failed("lock it"))? else {
-        return Ok(Recovered::Unchanged(state));
-    };
-    let state = ContainerState::read(container.as_fd()).map_err(state_failed)?;
-    let Some(state) = state.filter(|state| state.status == Status::Running) else {
-        release_sandbox(id).map_err(failed("remove its cgroup"))?;
-        unlock(run.as_fd()).map_err(failed("release its run directory"))?;
-        return Ok(Recovered::Unchanged(
-            ContainerState::read(container.as_fd()).map_err(state_failed)?,
-        ));
-    };
-    let data_root = open_path(data_root).map_err(failed("open the data root"))?;
-    let lost =
-        Lost { id, container: container.as_fd(), run: run.as_fd(), data_root: data_root.as_fd() };
-    let reason = lost_because(&state);
-    lost.release(state, reason)
+}
+
+/// Where a container's things are, by path.
+struct Place<'a> {
+    data_root: &'a Path,
+    run: PathBuf,
+    id: &'a str,
+}
+
+impl Place<'_> {
+    /// `None` if its run directory went away meanwhile.
+    fn recover(&self) -> Result<Option<Recovered>, RecoverError> {
+        let container = self.container()?;
+        let state = self.state(container.as_fd())?;
+        // A shim removes its lock file in the end: if there is one, a shim lives or was killed.
+        let running = state.as_ref().is_some_and(|state| state.status == Status::Running);
+        if !running && !self.run.join(LOCK).exists() {
+            return Ok(Some(Recovered::Unchanged(state)));
+        }
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.run);
+        made.map_err(self.failed("create its run directory"))?;
+        let run = open_path(&self.run);
+        let lock = run.and_then(|run| Ok((try_lock(run.as_fd())?, run)));
+        let (lock, run) = match lock {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(self.failed("lock it"))?,
+        };
+        let Some(_lock) = lock else { return Ok(Some(Recovered::Unchanged(state))) };
+        self.release(container, run).map(Some)
+    }
+
+    /// With the lock held: no shim lives.
+    fn release(&self, container: OwnedFd, run: OwnedFd) -> Result<Recovered, RecoverError> {
+        let unlock = || unlock(run.as_fd()).map_err(self.failed("release its run directory"));
+        if let Err(gone @ RecoverError::NotFound { .. }) = self.container() {
+            // Its shim removed it while we looked, and perhaps we made its run directory again.
+            unlock()?;
+            let removed = remove_run_directory(run.as_fd(), self.id);
+            removed.map_err(self.failed("remove its run directory"))?;
+            return Err(gone);
+        }
+        let state = self.state(container.as_fd())?;
+        let Some(state) = state.clone().filter(|state| state.status == Status::Running) else {
+            // The shim was killed while it started the container, or cleaned up after it.
+            release_sandbox(self.id).map_err(self.failed("remove its cgroup"))?;
+            unlock()?;
+            return Ok(Recovered::Unchanged(state));
+        };
+        let data_root = open_path(self.data_root).map_err(self.failed("open the data root"))?;
+        let lost = Lost {
+            id: self.id,
+            container: container.as_fd(),
+            run: run.as_fd(),
+            data_root: data_root.as_fd(),
+        };
+        let reason = lost_because(&state);
+        lost.release(state, reason)
+    }
+
+    fn container(&self) -> Result<OwnedFd, RecoverError> {
+        match open_path(&self.data_root.join("containers").join(self.id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(RecoverError::NotFound { id: self.id.to_owned() })
+            }
+            other => other.map_err(self.failed("open its directory")),
+        }
+    }
+
+    fn state(&self, container: BorrowedFd<'_>) -> Result<Option<ContainerState>, RecoverError> {
+        ContainerState::read(container)
+            .map_err(|source| RecoverError::State { id: self.id.to_owned(), source })
+    }
+
+    fn failed(&self, step: &'static str) -> impl FnOnce(io::Error) -> RecoverError {
+        let id = self.id.to_owned();
+        move |source| RecoverError::Step { id, step, source }
+    }
 }
 
 /// A container without a supervisor. Whoever has this holds `shim.lock`.

@@ -324,6 +324,69 @@ fn privileged_an_idle_shim_is_small() {
     assert_eq!(started.exit.wait().unwrap().code, 137);
 }
 
+#[test]
+fn privileged_being_killed_for_want_of_memory_is_told() {
+    let Some(mut engine) = Engine::new("oom", &["allocate", "200"]) else { return };
+    engine.request.spec.resources.memory = Some(32 << 20);
+    engine.request.spec.resources.memory_swap = Some(32 << 20);
+    let exit = engine.start().exit.wait().unwrap();
+    assert_eq!((exit.code, exit.oom_killed), (137, true));
+    let state = engine.state().unwrap();
+    assert_eq!((state.exit_code, state.oom_killed), (137, true));
+    engine.assert_nothing_left();
+}
+
+#[test]
+fn privileged_a_shim_keeps_nothing_of_its_starter() {
+    let Some(engine) = Engine::new("detached", &["sleep"]) else { return };
+    let mut engine = engine.auto_remove();
+    // It passes signals on; a first process without a handler gets only SIGKILL.
+    engine.request.spec.init = true;
+    // A descriptor that would be inherited.
+    let leak = std::fs::File::open(engine.data().join("names")).unwrap();
+    rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+    let started = engine.start();
+    let shim = format!("/proc/{}", started.shim.id());
+    let open = std::fs::read_dir(format!("{shim}/fd")).unwrap();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    assert!(open.filter(|path| path.ends_with("data/names")).count() == 0);
+    let stat = std::fs::read_to_string(format!("{shim}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    assert_eq!(fields[3], started.shim.id().to_string(), "it has a session of its own");
+    eventually("it has left our cgroups", || {
+        let groups = std::fs::read_to_string(format!("{shim}/cgroup")).unwrap();
+        groups.lines().all(|line| line.ends_with(":/") || line.ends_with(":/hull/shim"))
+    });
+    // Neither a terminal that closes nor a host that shuts down ends it.
+    let pid = rustix::process::Pid::from_child(&started.shim);
+    for signal in [rustix::process::Signal::HUP, rustix::process::Signal::TERM] {
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+    engine.with_shim(|shim| shim.signal(15).unwrap());
+    assert_eq!(started.exit.wait().unwrap().code, 128 + 15);
+    engine.assert_nothing_left();
+}
+
+#[test]
+fn privileged_all_clients_see_the_output_and_one_may_leave() {
+    let Some(engine) = Engine::new("clients", &["cat"]) else { return };
+    let mut engine = engine.open_stdin();
+    engine.request.stdin_once = false;
+    let (started, mut owner) = engine.start_attached();
+    let attach = || engine.with_shim(|shim| UnixStream::from(shim.attach(&everything()).unwrap()));
+    let (visitor, mut leaving) = (attach(), attach());
+    leaving.write_all(b"from a visitor\n").unwrap();
+    assert!(read_until(&mut leaving, "visitor\n").ends_with("from a visitor\n"));
+    // Without `stdin_once` a client that is done typing leaves, and stdin stays open.
+    leaving.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(leaving.read(&mut [0; 8]).unwrap(), 0);
+    owner.write_all(b"from the owner\n").unwrap();
+    read_until(&mut owner, "owner\n");
+    engine.with_shim(|shim| shim.signal(9).unwrap());
+    assert_eq!(read_frames(&visitor).stdout, b"from a visitor\nfrom the owner\n");
+    assert_eq!(started.exit.wait().unwrap().code, 137);
+}
+
 /// A line of /proc/PID/smaps_rollup, in KiB.
 fn memory(pid: u32, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();

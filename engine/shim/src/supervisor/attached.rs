@@ -195,3 +195,58 @@ impl AsFd for Attached {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn stalled(standing: Standing) -> (Attached, UnixStream, usize) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let options = AttachOptions { stdout: true, ..AttachOptions::default() };
+        let mut client = Attached::new(ours.into(), options, false, standing);
+        let mut frames = 0;
+        while client.is_flushed() {
+            client.send(Stream::Stdout, &[b'x'; 4096]);
+            frames += 1;
+        }
+        (client, theirs, frames)
+    }
+
+    #[test]
+    fn only_visitors_run_out_of_time() {
+        let (owner, _theirs, _) = stalled(Standing::Owner);
+        assert_eq!(owner.deadline(), None);
+        let (visitor, _theirs, _) = stalled(Standing::Visitor);
+        let left = visitor.deadline().unwrap() - Instant::now();
+        assert!(left <= PATIENCE && left > PATIENCE / 2);
+    }
+
+    #[test]
+    fn a_frame_that_did_not_fit_arrives_whole() {
+        let (mut client, mut theirs, frames) = stalled(Standing::Visitor);
+        let mut seen = vec![0; frames * 4104];
+        let (first, rest) = seen.split_at_mut(8192);
+        theirs.read_exact(first).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| theirs.read_exact(rest).unwrap());
+            while !client.is_flushed() {
+                client.flush();
+            }
+        });
+        assert_eq!(client.deadline(), None);
+        for frame in seen.chunks(4104) {
+            assert_eq!(frame[..8], Stream::Stdout.frame(4096));
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_gone_holds_nothing_up() {
+        let (mut client, theirs, _) = stalled(Standing::Owner);
+        drop(theirs);
+        client.flush();
+        assert!(client.is_gone() && client.is_flushed());
+    }
+}

@@ -50,7 +50,7 @@ pub(crate) fn live() -> Result<(), Failure> {
             reply(socket, &Reply::Started { pid: number(live.running.pid) });
             // Not earlier: with version 2 the kernel may take ten milliseconds to move a process.
             // Where it fails we stay, and live as long as our caller's cgroup does.
-            let _stayed = hull_sandbox::cgroup::leave();
+            let _stayed = live.running.cgroup.leave_caller();
             record_panics(container.clone(), state.clone());
             supervise(&container, state, live, starter, lock);
             Ok(())
@@ -210,5 +210,41 @@ fn serve_rest(streams: &mut Streams, until: Option<Instant>, buffer: &mut Vec<u8
             streams.handle(token, flags, buffer);
         }
         streams.sweep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use hull_shim::state::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_recorded_and_releases_the_container() {
+        let root = tempfile::tempdir().unwrap();
+        let open = |name: &str| {
+            fs::create_dir_all(root.path().join(name)).unwrap();
+            OwnedFd::from(File::open(root.path().join(name)).unwrap())
+        };
+        let container = Arc::new(Container {
+            id: format!("panic-{}", std::process::id()),
+            directory: Arc::new(open("container")),
+            run: open("run"),
+            data_root: open("data"),
+            auto_remove: None,
+        });
+        fs::write(root.path().join("run/shim.lock"), "").unwrap();
+        let before = std::panic::take_hook();
+        record_panics(container.clone(), ContainerState::running(1, None));
+        let panicked = std::panic::catch_unwind(|| panic!("a reason"));
+        std::panic::set_hook(before);
+        assert!(panicked.is_err());
+        let state = ContainerState::read(container.directory.as_fd()).unwrap().unwrap();
+        assert_eq!((state.status, state.exit_code), (Status::Exited, 137));
+        assert!(state.error.starts_with("supervisor failed"), "{}", state.error);
+        assert!(state.error.ends_with("a reason"), "{}", state.error);
+        assert!(!root.path().join("run/shim.lock").exists());
     }
 }

@@ -4,13 +4,11 @@
 //! gathers what to wait for from the parts, waits, hands every event to its part, and then lets
 //! the parts forget who is gone.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use hull_shim::protocol::{Failure, FailureKind, Reply, Request};
 use rustix::event::PollFlags;
 use rustix::net::SocketFlags;
-use rustix::process::Signal;
 
 use crate::attached::Standing;
 use crate::control::{Asked, Connection, Progress};
@@ -169,7 +167,7 @@ impl Supervisor {
     }
 
     fn signal(&self, signal: i32) -> Result<(), Failure> {
-        let sent = send(self.live.running.pidfd.as_fd(), signal);
+        let sent = hull_sys::signal::send(self.live.running.pidfd.as_fd(), signal);
         sent.map_err(|error| internal(&format!("cannot send signal {signal}"), &error))
     }
 
@@ -186,9 +184,4 @@ fn done(socket: OwnedFd, result: Result<(), Failure>) {
         Ok(()) => reply(socket, &Reply::Done),
         Err(failure) => reply(socket, &Reply::Failed(failure)),
     }
-}
-
-fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let signal = Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
 }
