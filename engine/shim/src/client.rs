@@ -87,13 +87,14 @@ pub fn spawn(
     let run = |source| StartError::Run { program: shim.to_owned(), source };
     let lost = |source| StartError::Lost { id: request.spec.id.clone(), source };
     let (ours, theirs) = UnixStream::pair().map_err(run)?;
+    // Without a working directory of its own it is spawned without copying our page tables; the
+    // shim goes to / itself.
     let mut child = Command::new(shim)
         .arg0("hull-shim")
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .current_dir("/")
         .spawn()
         .map_err(run)?;
     let exchange = || -> io::Result<Option<Reply>> {

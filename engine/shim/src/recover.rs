@@ -103,20 +103,24 @@ impl Place<'_> {
             other => other.map_err(self.failed("lock it"))?,
         };
         let Some(_lock) = lock else { return Ok(Some(Recovered::Unchanged(state))) };
-        self.release(container, run).map(Some)
+        self.release(container.as_fd(), run.as_fd()).map(Some)
     }
 
     /// With the lock held: no shim lives.
-    fn release(&self, container: OwnedFd, run: OwnedFd) -> Result<Recovered, RecoverError> {
-        let unlock = || unlock(run.as_fd()).map_err(self.failed("release its run directory"));
+    fn release(
+        &self,
+        container: BorrowedFd<'_>,
+        run: BorrowedFd<'_>,
+    ) -> Result<Recovered, RecoverError> {
+        let unlock = || unlock(run).map_err(self.failed("release its run directory"));
         if let Err(gone @ RecoverError::NotFound { .. }) = self.container() {
             // Its shim removed it while we looked, and perhaps we made its run directory again.
             unlock()?;
-            let removed = remove_run_directory(run.as_fd(), self.id);
+            let removed = remove_run_directory(run, self.id);
             removed.map_err(self.failed("remove its run directory"))?;
             return Err(gone);
         }
-        let state = self.state(container.as_fd())?;
+        let state = self.state(container)?;
         let Some(state) = state.clone().filter(|state| state.status == Status::Running) else {
             // The shim was killed while it started the container, or cleaned up after it.
             release_sandbox(self.id).map_err(self.failed("remove its cgroup"))?;
@@ -124,12 +128,7 @@ impl Place<'_> {
             return Ok(Recovered::Unchanged(state));
         };
         let data_root = open_path(self.data_root).map_err(self.failed("open the data root"))?;
-        let lost = Lost {
-            id: self.id,
-            container: container.as_fd(),
-            run: run.as_fd(),
-            data_root: data_root.as_fd(),
-        };
+        let lost = Lost { id: self.id, container, run, data_root: data_root.as_fd() };
         let reason = lost_because(&state);
         lost.release(state, reason)
     }

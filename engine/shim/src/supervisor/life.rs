@@ -73,9 +73,11 @@ fn detach() -> Result<OwnedFd, Failure> {
         rustix::thread::set_name(c"hull-shim")?;
         // Already a leader: as good.
         let _leader = rustix::process::setsid();
+        rustix::process::chdir("/")?;
         // A host that shuts down sends these to everybody; the container is stopped by its engine.
-        let ignored = [Signal::HUP, Signal::INT, Signal::TERM].map(Signal::as_raw);
-        hull_sys::signal::ignore(&ignored)?;
+        // Blocked and not ignored: what is ignored, each container's process must undo one by one.
+        let refused = [Signal::HUP, Signal::INT, Signal::TERM].map(Signal::as_raw);
+        hull_sys::signal::block(&refused)?;
         rustix::stdio::stdin().try_clone_to_owned()
     };
     detach().map_err(|error| internal("cannot detach from the caller", &error))
