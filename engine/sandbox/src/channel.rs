@@ -52,6 +52,12 @@ pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd), StartError> {
     Ok((ParentEnd(parent), ChildEnd(child)))
 }
 
+impl From<ParentEnd> for OwnedFd {
+    fn from(end: ParentEnd) -> Self {
+        end.0
+    }
+}
+
 impl ParentEnd {
     /// Sends "go" with `descriptors` and waits for the child to execute or to fail.
     pub(crate) fn run(&self, descriptors: &[BorrowedFd<'_>]) -> Result<Outcome, StartError> {

@@ -6,13 +6,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use hull_sys::clone::{SingleThreaded, exit_now, unshare_cgroup, unshare_network};
+use hull_sys::descriptor::leave_to_exec;
 use hull_sys::mount::{Attributes, add_attributes, make_all_private};
 use hull_sys::{keyring, loopback};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, open};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use rustix::process::{fchdir, pivot_root};
 use rustix::system::{setdomainname, sethostname};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use crate::Stdio;
 use crate::cgroup::{self, Topology};
@@ -62,6 +63,7 @@ fn set_up(assignment: Assignment<'_>) {
         terminal: made.terminal,
         filter,
         ids,
+        already_root: ids.is_some(),
         proof,
         channel: &channel,
         init: spec.init,
@@ -126,7 +128,8 @@ fn make_surroundings(
     };
     let files = mounts::stage_files(&spec.files)?;
     change_root(&root)?;
-    mount_on_root(spec, trees, &root, &files)?;
+    mount_on_root(spec, trees, &root, files)?;
+    leave_to_exec(dev);
     Ok(Some(Made { root, terminal }))
 }
 
@@ -135,15 +138,15 @@ fn make_surroundings(
 fn open_ports() {
     let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     if let Ok(file) = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-        let _ = rustix::io::write(file, b"0");
+        let _ = rustix::io::write(&file, b"0");
+        leave_to_exec(file);
     }
 }
 
 /// Takes the ids of the container's root. Until then the process has all capabilities in its user
-/// namespace, and host ids that mean nothing there.
+/// namespace, and host ids that mean nothing there. Groups are set when the user is known.
 fn become_root() -> Result<(), StartError> {
     let what = "become the root of the id range";
-    set_thread_groups(&[]).step(what)?;
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).step(what)?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).step(what)
 }
@@ -160,7 +163,7 @@ fn mount_on_root(
     spec: &Spec,
     trees: &[OwnedFd],
     root: &OwnedFd,
-    files: &[OwnedFd],
+    files: Vec<OwnedFd>,
 ) -> Result<(), StartError> {
     mounts::mask(spec.masked_paths.iter().map(String::as_str))?;
     mounts::make_readonly(spec.readonly_paths.iter().map(String::as_str))?;

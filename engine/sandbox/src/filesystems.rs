@@ -13,7 +13,7 @@ use hull_sys::mount::{Attributes, add_attributes};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind};
-use rustix::process::fchdir;
+use rustix::process::{chdir, fchdir};
 
 use crate::cgroup::{Topology, Version, devices};
 use crate::error::{StartError, Step};
@@ -149,14 +149,16 @@ fn mount_cgroups(
     if topology.hierarchies.is_empty() {
         return Ok(());
     }
-    leave_to_exec(enter(root, "sys/fs/cgroup")?);
+    // Below `/sys` all names are the kernel's.
+    fchdir(root).step("enter the root file system")?;
+    chdir("sys/fs/cgroup").step("enter /sys/fs/cgroup")?;
     if let [only] = &*topology.hierarchies
         && only.version == Version::V2
     {
         return mount_here("cgroup2", ".", flags, None);
     }
     mount_here("tmpfs", ".", NOTHING_SPECIAL, Some(c"mode=755"))?;
-    let folder = enter(root, "sys/fs/cgroup")?;
+    chdir("../cgroup").step("enter /sys/fs/cgroup")?;
     for hierarchy in &topology.hierarchies {
         let name = hierarchy.name();
         mkdirat(CWD, name, Mode::from_raw_mode(0o755))
@@ -182,7 +184,5 @@ fn mount_cgroups(
     if readonly.is_empty() {
         return Ok(());
     }
-    add_attributes(&folder, Attributes::RDONLY, false).step("make /sys/fs/cgroup read-only")?;
-    leave_to_exec(folder);
-    Ok(())
+    add_attributes(CWD, Attributes::RDONLY, false).step("make /sys/fs/cgroup read-only")
 }

@@ -110,7 +110,7 @@ fn windows() -> Result<(Window, Window), StartError> {
 }
 
 fn configured(path: &CStr) -> Result<Option<Window>, StartError> {
-    let text = crate::proc::read(path);
+    let text = crate::proc::read_whole(path);
     let path = path.to_string_lossy();
     match text {
         Ok(text) => window(&text)

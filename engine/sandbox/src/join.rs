@@ -150,7 +150,17 @@ impl Running {
         let root = root.as_fd();
         become_program(
             prepared,
-            Surroundings { root, stdio, terminal, filter, ids, proof, channel, init: false },
+            Surroundings {
+                root,
+                stdio,
+                terminal,
+                filter,
+                ids,
+                already_root: false,
+                proof,
+                channel,
+                init: false,
+            },
         )
     }
 

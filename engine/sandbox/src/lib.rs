@@ -59,6 +59,13 @@ pub struct Inputs {
     pub id_ranges: OwnedFd,
 }
 
+impl Inputs {
+    pub(crate) fn into_descriptors(self) -> impl Iterator<Item = OwnedFd> {
+        let upper = self.upper.into_iter().flat_map(|(upper, work)| [upper, work]);
+        self.layers.into_iter().chain(upper).chain(self.trees).chain([self.id_ranges])
+    }
+}
+
 /// Standard streams of a process. `None` is the container's own `/dev/null`; with a terminal all
 /// three are ignored.
 #[derive(Debug, Default)]
@@ -69,4 +76,10 @@ pub struct Stdio {
     pub stdout: Option<OwnedFd>,
     /// Where its errors go.
     pub stderr: Option<OwnedFd>,
+}
+
+impl Stdio {
+    pub(crate) fn into_descriptors(self) -> impl Iterator<Item = OwnedFd> {
+        [self.stdin, self.stdout, self.stderr].into_iter().flatten()
+    }
 }

@@ -6,11 +6,12 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_sys::descriptor::leave_to_exec;
-use hull_sys::mount::{Attributes, add_attributes};
+use hull_sys::mount::{Attributes, add_attributes, add_attributes_at};
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, move_mount, open_tree,
+    MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_bind_recursive, move_mount,
+    open_tree,
 };
 use rustix::process::fchdir;
 
@@ -90,20 +91,19 @@ pub(crate) fn mask<'p>(paths: impl IntoIterator<Item = &'p str>) -> Result<(), S
     Ok(())
 }
 
-/// Makes what exists of `paths` read-only, with all that is mounted there.
+/// Makes what exists of `paths` read-only, with all that is mounted there. As for [`mask`], the
+/// paths can be trusted, and nobody else is there yet to use what is bound but writable still.
 pub(crate) fn make_readonly<'p>(
     paths: impl IntoIterator<Item = &'p str>,
 ) -> Result<(), StartError> {
     for path in paths {
         let what = || format!("make {path} read-only");
-        let tree = match open_tree(CWD, path, CLONE | OpenTreeFlags::AT_RECURSIVE) {
+        let path = CString::new(path).step_with(what)?;
+        match mount_bind_recursive(&path, &path) {
             Err(Errno::NOENT) => continue,
             other => other.step_with(what)?,
-        };
-        add_attributes(&tree, Attributes::RDONLY, true).step_with(what)?;
-        move_mount(&tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .step_with(what)?;
-        leave_to_exec(tree);
+        }
+        add_attributes_at(&path, Attributes::RDONLY, true).step_with(what)?;
     }
     Ok(())
 }
@@ -225,6 +225,7 @@ pub(crate) fn stage_files(files: &[SuppliedFile]) -> Result<Vec<OwnedFd>, StartE
         let mut written = File::create_new(&path).step_with(what)?;
         written.write_all(file.content.as_bytes()).step_with(what)?;
         trees.push(open_tree(CWD, &path, CLONE).step_with(what)?);
+        leave_to_exec(written.into());
     }
     Ok(trees)
 }
@@ -233,12 +234,14 @@ pub(crate) fn stage_files(files: &[SuppliedFile]) -> Result<Vec<OwnedFd>, StartE
 pub(crate) fn mount_files(
     root: BorrowedFd<'_>,
     files: &[SuppliedFile],
-    trees: &[OwnedFd],
+    trees: Vec<OwnedFd>,
 ) -> Result<(), StartError> {
     for (file, tree) in files.iter().zip(trees) {
         let place = destination(root, &file.path, Kind::File)?;
-        move_mount(tree, "", &place, "", ON_DESCRIPTORS)
+        move_mount(&tree, "", &place, "", ON_DESCRIPTORS)
             .step_with(|| format!("supply {}", file.path))?;
+        leave_to_exec(place);
+        leave_to_exec(tree);
     }
     Ok(())
 }

@@ -44,9 +44,21 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result
 /// `ENOTDIR` or `EISDIR` when something else is there; otherwise the kernel's.
 pub(crate) fn ensure(root: BorrowedFd<'_>, path: &str, kind: Kind) -> Result<OwnedFd, Errno> {
     match resolve(root, path, OFlags::PATH | directory(kind)) {
+        Err(Errno::NOENT) if kind == Kind::File => match create(root, path) {
+            // Its directory is missing too, or a symbolic link dangles.
+            Err(Errno::NOENT | Errno::EXIST) => make(root, path, kind),
+            other => other,
+        },
         Err(Errno::NOENT) => make(root, path, kind),
         other => other,
     }
+}
+
+/// Makes an empty file in a directory that is there.
+fn create(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::io::retry_on_intr(|| openat2(root, path, flags, Mode::from_raw_mode(0o644), resolve))
 }
 
 fn directory(kind: Kind) -> OFlags {

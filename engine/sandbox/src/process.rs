@@ -91,6 +91,8 @@ pub(crate) struct Surroundings<'a> {
     pub filter: Option<&'a [u64]>,
     /// How many ids the container has; absent in the host's user namespace.
     pub ids: Option<u32>,
+    /// Whether the process has taken all ids of the container's root already.
+    pub already_root: bool,
     pub proof: SingleThreaded,
     pub channel: &'a ChildEnd,
     /// Whether to stay behind as process 1 and look after the program.
@@ -109,7 +111,8 @@ fn try_become(
     prepared: Prepared<'_>,
     surroundings: Surroundings<'_>,
 ) -> Result<std::convert::Infallible, StartError> {
-    let Surroundings { root, stdio, terminal, filter, ids, proof, channel, init } = surroundings;
+    let Surroundings { root, stdio, terminal, filter, ids, already_root, proof, channel, init } =
+        surroundings;
     let process = prepared.process;
     let user = look_up(root, process)?;
     check_ids(&user, ids)?;
@@ -127,7 +130,7 @@ fn try_become(
     {
         seccomp::load(filter).step("load the seccomp filter")?;
     }
-    become_user(&user, prepared.capabilities)?;
+    become_user(&user, already_root, prepared.capabilities)?;
     // Changing ids cleared it.
     set_parent_process_death_signal(Some(Signal::KILL))
         .step("tie the process to its supervisor")?;
@@ -247,7 +250,7 @@ fn attach_stdio(
         .step(what)?;
     }
     // Closing them here would close what may be 0 to 2 by now.
-    for stream in [stdin, stdout, stderr].into_iter().flatten() {
+    for stream in [stdin, stdout, stderr, null].into_iter().flatten() {
         leave_to_exec(stream);
     }
     Ok(())
@@ -342,14 +345,18 @@ fn limit_capabilities(keep: u64) -> Result<(), StartError> {
 
 /// Root keeps `keep`, others nothing; the inheritable and ambient sets are always empty
 /// (CVE-2022-24769).
-fn become_user(user: &User, keep: u64) -> Result<(), StartError> {
+fn become_user(user: &User, already_root: bool, keep: u64) -> Result<(), StartError> {
     let groups: Vec<Gid> = user.groups.iter().map(|group| Gid::from_raw(*group)).collect();
     let id = |what: &str, number: u32| format!("become {what} {number}");
     set_thread_groups(&groups).step_with(|| format!("join groups {:?}", user.groups))?;
-    let gid = Gid::from_raw(user.gid);
-    set_thread_res_gid(gid, gid, gid).step_with(|| id("group", user.gid))?;
-    let uid = Uid::from_raw(user.uid);
-    set_thread_res_uid(uid, uid, uid).step_with(|| id("user", user.uid))?;
+    if !(already_root && user.gid == 0) {
+        let gid = Gid::from_raw(user.gid);
+        set_thread_res_gid(gid, gid, gid).step_with(|| id("group", user.gid))?;
+    }
+    if !(already_root && user.uid == 0) {
+        let uid = Uid::from_raw(user.uid);
+        set_thread_res_uid(uid, uid, uid).step_with(|| id("user", user.uid))?;
+    }
     let kept =
         if user.uid == 0 { CapabilitySet::from_bits_retain(keep) } else { CapabilitySet::empty() };
     let set = |kept| {

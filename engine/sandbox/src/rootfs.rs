@@ -7,7 +7,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hull_sys::credentials::set_file_ids;
+use hull_sys::credentials::replace_file_ids;
+use hull_sys::descriptor::close_all;
 use hull_sys::mount::{Attributes, add_attributes, map_ids};
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags, fstatvfs, openat};
 use rustix::io::Errno;
@@ -47,10 +48,12 @@ pub(crate) fn build(
         return single_layer(layer);
     }
     let overlay = configure(layers, upper, rootfs)?;
-    match mapping {
+    let root = match mapping {
         Some(mapping) => as_range_root(mapping, || create(&overlay, upper.is_some())),
         None => create(&overlay, upper.is_some()),
-    }
+    };
+    close_all(mapped.into_iter().flat_map(Mapped::into_descriptors).chain([overlay]));
+    root
 }
 
 /// Idmapped clones of what an overlay is made of.
@@ -58,7 +61,7 @@ struct Mapped {
     layers: Vec<OwnedFd>,
     upper: Option<(OwnedFd, OwnedFd)>,
     /// The clone that holds the upper directory: it is unmounted when this is closed.
-    _upper_mount: Option<OwnedFd>,
+    upper_mount: Option<OwnedFd>,
 }
 
 impl Mapped {
@@ -85,7 +88,12 @@ impl Mapped {
             Some(mount) => Some((open(mount, crate::UPPER)?, open(mount, crate::WORK)?)),
             None => None,
         };
-        Ok(Self { layers, upper, _upper_mount: mount })
+        Ok(Self { layers, upper, upper_mount: mount })
+    }
+
+    fn into_descriptors(self) -> impl Iterator<Item = OwnedFd> {
+        let upper = self.upper.into_iter().flat_map(|(upper, work)| [upper, work]);
+        self.layers.into_iter().chain(upper).chain(self.upper_mount)
     }
 }
 
@@ -172,9 +180,15 @@ fn as_range_root<T>(
     make: impl FnOnce() -> Result<T, StartError>,
 ) -> Result<T, StartError> {
     let all = capabilities(None).step("read our capabilities")?;
-    set_file_ids(mapping.first_uid, mapping.first_gid).step("act as the root of the id range")?;
+    let root = (mapping.first_uid, mapping.first_gid);
+    let own = replace_file_ids(root.0, root.1);
     let made = set_capabilities(None, all).step("keep our capabilities").and_then(|()| make());
-    set_file_ids(0, 0).step("act as ourselves again")?;
+    if replace_file_ids(own.0, own.1) != root {
+        return Err(StartError::new(
+            StartErrorKind::Denied,
+            "cannot act as the root of the id range",
+        ));
+    }
     made
 }
 

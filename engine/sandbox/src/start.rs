@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_sys::clone::{Child, Cloned, Namespaces, SingleThreaded, clone_process};
+use hull_sys::descriptor::close_all;
 use rustix::fs::{Gid, Mode, OFlags, Uid, open};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
@@ -55,17 +56,20 @@ pub fn start(spec: &Spec, inputs: Inputs, stdio: Stdio) -> Result<Running, Start
         UserNamespace::Host => None,
     };
     let created = launch(spec, prepared, &inputs, stdio, filter.as_deref(), &cgroup, ids.as_ref());
-    // Layers and trees are held by the mounts made of them.
-    drop(inputs);
     match created {
-        Ok(Launched { child, console, root }) => Ok(Running {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            console,
-            cgroup,
-            filter,
-            ids,
-            _root: root,
+        Ok(Launched { child, console, root, mut used }) => Ok({
+            // Layers and trees are held by the mounts made of them.
+            used.extend(inputs.into_descriptors());
+            close_all(used);
+            Running {
+                pid: child.pid,
+                pidfd: child.pidfd,
+                console,
+                cgroup,
+                filter,
+                ids,
+                _root: root,
+            }
         }),
         Err(error) => {
             // The first error is what the user must see.
@@ -114,6 +118,8 @@ struct Launched {
     child: Child,
     console: Option<OwnedFd>,
     root: OwnedFd,
+    /// Of no further use.
+    used: Vec<OwnedFd>,
 }
 
 fn launch(
@@ -153,9 +159,12 @@ fn launch(
         Cloned::Parent(child) => {
             drop(child_end);
             // The child holds its own; ours would keep the streams from ever ending.
-            drop(stdio);
-            match attend(spec, inputs, cgroup, ids, &child, &parent_end) {
-                Ok((console, root)) => Ok(Launched { child, console, root }),
+            let mut used: Vec<_> = stdio.into_descriptors().chain(unified).collect();
+            match attend(spec, inputs, cgroup, ids, &child, &parent_end, &mut used) {
+                Ok((console, root)) => {
+                    used.push(parent_end.into());
+                    Ok(Launched { child, console, root, used })
+                }
                 Err(error) => {
                     drop(parent_end);
                     end(&child);
@@ -174,10 +183,11 @@ fn attend(
     ids: Option<&IdRange>,
     child: &Child,
     channel: &ParentEnd,
+    used: &mut Vec<OwnedFd>,
 ) -> Result<(Option<OwnedFd>, OwnedFd), StartError> {
     let userns = match ids {
         Some(ids) => {
-            write_id_maps(child.pid, ids)?;
+            used.extend(write_id_maps(child.pid, ids)?);
             Some(open_userns(child.pid)?)
         }
         None => None,
@@ -196,7 +206,9 @@ fn attend(
     }
     let mut descriptors = vec![root.as_fd()];
     descriptors.extend(tasks.iter().map(AsFd::as_fd));
-    match channel.run(&descriptors)? {
+    let outcome = channel.run(&descriptors)?;
+    used.extend(tasks.into_iter().chain(userns));
+    match outcome {
         Outcome::Executing { console } => Ok((console, root)),
         Outcome::Failed(error) => Err(error),
         Outcome::Silent => {
@@ -219,16 +231,19 @@ pub(crate) fn give_pipes(stdio: &Stdio, ids: Option<&IdRange>) {
     }
 }
 
-fn write_id_maps(pid: Pid, ids: &IdRange) -> Result<(), StartError> {
-    for (file, first) in [("uid_map", ids.first_uid), ("gid_map", ids.first_gid)] {
+/// Returns the files, to be closed with others.
+fn write_id_maps(pid: Pid, ids: &IdRange) -> Result<[OwnedFd; 2], StartError> {
+    let write = |file: &str, first: u32| {
         let path = format!("/proc/{pid}/{file}");
-        std::fs::OpenOptions::new()
+        let mut map = std::fs::OpenOptions::new()
             .write(true)
             .open(&path)
-            .and_then(|mut map| map.write_all(format!("0 {first} {}\n", ids.size).as_bytes()))
+            .step_with(|| format!("open {path}"))?;
+        map.write_all(format!("0 {first} {}\n", ids.size).as_bytes())
             .step_with(|| format!("write {path}"))?;
-    }
-    Ok(())
+        Ok(OwnedFd::from(map))
+    };
+    Ok([write("uid_map", ids.first_uid)?, write("gid_map", ids.first_gid)?])
 }
 
 fn open_userns(pid: Pid) -> Result<OwnedFd, StartError> {

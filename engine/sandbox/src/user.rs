@@ -6,7 +6,7 @@
 //! Digits are always a number, never a name: an image whose passwd holds a user called
 //! `4294967296` with id 0 must not turn a number that does not fit into root.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// How many bytes of an account file the caller reads; a longer file is an error there.
 pub const MAX_FILE: usize = 1 << 20;
@@ -121,7 +121,7 @@ pub fn lookup(
     for word in additional {
         groups.push(group_id(group, word.as_ref())?);
     }
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     user.groups = std::iter::once(user.gid).chain(groups).filter(|gid| seen.insert(*gid)).collect();
     if user.groups.len() > MAX_GROUPS {
         return Err(LookupError::TooManyGroups { name: user_word.to_owned() });

@@ -1,22 +1,15 @@
 //! The ids that file access uses.
 
-use std::io;
-
-/// Sets the ids with which this thread appears to file systems.
+/// Sets the user and group with which this thread appears to file systems; returns those before.
+///
+/// The kernel does not report when it keeps the old ids (setfsuid(2)): what the next call returns
+/// tells.
 ///
 /// From 0 to another user the kernel takes the file capabilities out of the effective set,
 /// clears the dumpable flag and the parent-death signal: restore what is needed after.
-///
-/// # Errors
-/// `EPERM` when the kernel kept the old ids (setfsuid(2) itself reports nothing).
-pub fn set_file_ids(uid: u32, gid: u32) -> io::Result<()> {
-    set_file_gid(gid);
-    set_file_uid(uid);
-    // The calls return the id before them, so asking again tells whether they took effect.
-    if set_file_uid(uid) != uid || set_file_gid(gid) != gid {
-        return Err(io::Error::from_raw_os_error(libc::EPERM));
-    }
-    Ok(())
+pub fn replace_file_ids(uid: u32, gid: u32) -> (u32, u32) {
+    let gid = set_file_gid(gid);
+    (set_file_uid(uid), gid)
 }
 
 fn set_file_uid(uid: u32) -> u32 {

@@ -1,14 +1,14 @@
 //! The descriptor table as a whole.
 
 use std::io;
-use std::os::fd::{IntoRawFd as _, OwnedFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 
 /// Marks every descriptor from `first` on close-on-exec.
 ///
 /// # Errors
 /// The kernel's (close_range(2)).
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes every descriptor from `first` on: what a program inherited by accident.
@@ -19,7 +19,7 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 /// # Errors
 /// The kernel's (close_range(2)).
 pub fn close_inherited(first: u32) -> io::Result<()> {
-    close_range(first, 0)
+    close_range(first, u32::MAX, 0)
 }
 
 /// Leaves a descriptor to the exec that is about to close it.
@@ -29,8 +29,49 @@ pub fn leave_to_exec(descriptor: OwnedFd) {
     let _ = descriptor.into_raw_fd();
 }
 
-fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
+/// Closes descriptors that are not needed any more, neighbours with one call.
+pub fn close_all(descriptors: impl IntoIterator<Item = OwnedFd>) {
+    let mut numbers: Vec<RawFd> =
+        descriptors.into_iter().map(|descriptor| descriptor.into_raw_fd()).collect();
+    numbers.sort_unstable();
+    for run in numbers.chunk_by(|one, next| one + 1 == *next) {
+        let (first, last) = (run[0].unsigned_abs(), run[run.len() - 1].unsigned_abs());
+        // As when an `OwnedFd` is dropped, there is nobody to tell.
+        let _ = close_range(first, last, 0);
+    }
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: takes numbers, touches no memory.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn neighbours_and_strangers_are_closed_and_nothing_else() {
+        let mut kept = Vec::new();
+        let mut closed: Vec<OwnedFd> = Vec::new();
+        for number in 0..6 {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            kept.push(ours);
+            // Both ends of some pairs, so that runs of more than one appear.
+            if number % 2 == 0 {
+                closed.push(kept.pop().unwrap().into());
+            }
+            closed.push(theirs.into());
+        }
+        closed.reverse();
+        close_all(closed);
+        for mut stream in kept {
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        }
+        close_all([]);
+    }
 }

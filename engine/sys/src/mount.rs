@@ -1,5 +1,6 @@
 //! `mount_setattr`: what rustix lacks of the mount interface.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -51,6 +52,15 @@ pub fn add_attributes(mount: impl AsFd, attributes: Attributes, recursive: bool)
     set(mount.as_fd(), recursive, &MountAttr { attr_set: attributes.0, ..MountAttr::default() })
 }
 
+/// As [`add_attributes`] for the mount at `path`.
+///
+/// # Errors
+/// The kernel's (mount_setattr(2)).
+pub fn add_attributes_at(path: &CStr, attributes: Attributes, recursive: bool) -> io::Result<()> {
+    let attributes = MountAttr { attr_set: attributes.0, ..MountAttr::default() };
+    set_at(rustix::fs::CWD, path, recursive, &attributes)
+}
+
 /// Makes the program this process runs read-only, and impossible to execute again, also through
 /// `/proc/self/exe`. The process itself goes on as before.
 ///
@@ -91,6 +101,15 @@ struct MountAttr {
 }
 
 fn set(mount: BorrowedFd<'_>, recursive: bool, attributes: &MountAttr) -> io::Result<()> {
+    set_at(mount, c"", recursive, attributes)
+}
+
+fn set_at(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    recursive: bool,
+    attributes: &MountAttr,
+) -> io::Result<()> {
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
@@ -100,8 +119,8 @@ fn set(mount: BorrowedFd<'_>, recursive: bool, attributes: &MountAttr) -> io::Re
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
+            directory.as_raw_fd(),
+            path.as_ptr(),
             flags,
             &raw const *attributes,
             std::mem::size_of::<MountAttr>(),

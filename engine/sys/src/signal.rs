@@ -43,6 +43,21 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
 }
 
+/// Blocks `signals` (by number) from now on, beside those that are blocked already.
+///
+/// # Errors
+/// `InvalidInput` for what is no signal; otherwise the kernel's (sigprocmask(2)).
+pub fn block(signals: &[i32]) -> io::Result<()> {
+    let mut set = empty_set();
+    for signal in signals {
+        // SAFETY: `set` is initialised, and the number is checked by the call.
+        if unsafe { libc::sigaddset(&raw mut set, *signal) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    set_mask(libc::SIG_BLOCK, &set)
+}
+
 /// Blocks every signal that can be blocked, to be taken with [`wait`].
 ///
 /// # Errors

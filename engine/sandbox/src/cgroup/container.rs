@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hull_sys::bpf::{attach_device_program, load_device_program};
-use hull_sys::descriptor::leave_to_exec;
+use hull_sys::descriptor::{close_all, leave_to_exec};
 use rustix::fs::{Mode, OFlags, mkdir, open};
 use rustix::io::Errno;
 
@@ -123,10 +123,23 @@ impl Cgroup {
         let Some(owner) = self.topology.owner("devices") else { return Ok(()) };
         let directory = owner.directory(&self.name);
         let what = || format!("set the device rules of {}", directory.display());
-        if owner.version == Version::V2 {
-            let program = load_device_program(&devices::v2_program()).step_with(what)?;
-            let cgroup = self.open_unified()?;
-            return attach_device_program(cgroup.as_fd(), program.as_fd()).step_with(what);
+        if let Some(unified) = self.topology.unified() {
+            match load_device_program(&devices::v2_program()) {
+                Ok(program) => {
+                    // To be attached to, a cgroup must be open for reading.
+                    let path = unified.directory(&self.name);
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                    let cgroup = open(&path, flags, Mode::empty()).step_with(what)?;
+                    attach_device_program(cgroup.as_fd(), program.as_fd()).step_with(what)?;
+                    close_all([cgroup, program]);
+                    return Ok(());
+                }
+                // A kernel built without such programs has the controller of version 1.
+                Err(error)
+                    if owner.version == Version::V1
+                        && error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
+                Err(error) => return Err(error).step_with(what),
+            }
         }
         put(&directory.join("devices.deny"), "a").step_with(what)?;
         let path = directory.join("devices.allow");
@@ -195,24 +208,35 @@ pub fn leave() -> io::Result<()> {
 fn leave_by(topology: &Topology) -> io::Result<()> {
     for hierarchy in topology.hierarchies.iter().filter(|hierarchy| hierarchy.own != "/") {
         let directory = hierarchy.directory(PARENT).join("shim");
-        match mkdir(&directory, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(Errno::NOENT) => {
-                make_parent(hierarchy).map_err(io::Error::other)?;
-                match mkdir(&directory, Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let file = match hierarchy.version {
+        let file = directory.join(match hierarchy.version {
             Version::V1 => "tasks",
             Version::V2 => "cgroup.procs",
-        };
-        put(&directory.join(file), "0")?;
+        });
+        match put(&file, "0") {
+            // The first shim of this boot.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_shared(hierarchy, &directory)?;
+                put(&file, "0")?;
+            }
+            other => other?,
+        }
     }
     Ok(())
+}
+
+/// Makes a directory in `hull` that may be there already.
+fn make_shared(hierarchy: &Hierarchy, directory: &Path) -> io::Result<()> {
+    let make = || match mkdir(directory, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    };
+    match make() {
+        Err(Errno::NOENT) => {
+            make_parent(hierarchy).map_err(io::Error::other)?;
+            Ok(make()?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Makes `hull` in a hierarchy. It appears complete: a cpuset without CPUs takes no process.

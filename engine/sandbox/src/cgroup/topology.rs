@@ -40,7 +40,7 @@ impl Topology {
     /// When `/proc/self/mountinfo` or `/proc/self/cgroup` cannot be read.
     pub fn discover() -> io::Result<Self> {
         let mounts = crate::proc::read(c"/proc/self/mountinfo")?;
-        let own = crate::proc::read(c"/proc/self/cgroup")?;
+        let own = crate::proc::read_whole(c"/proc/self/cgroup")?;
         Ok(Self::parse(&mounts, &own))
     }
 
