@@ -10,19 +10,21 @@ type Outcome = Result<ExitCode, String>;
 
 /// Runs the mode named by the first argument; the name the program was started by does not count.
 ///
-///   view                 print the view as JSON
-///   true                 end with 0
-///   exit N               end with N
-///   sleep [SECONDS]      wait, by default for ever
-///   echo WORD...         print the words
-///   cat                  copy stdin to stdout
-///   spin-output N        print N numbered lines of 64 bytes
-///   both WORD            print the word to stdout and to stderr
-///   size                 print columns and rows of the terminal
-///   read PATH            print a file
-///   write PATH TEXT      write a file
-///   allocate MIB         touch that much memory, then end with 0
-///   processes N          start N children that sleep, print how many were started
+/// ```text
+/// view                 print the view as JSON
+/// true                 end with 0
+/// exit N               end with N
+/// sleep [SECONDS]      wait, by default for ever
+/// echo WORD...         print the words
+/// cat                  copy stdin to stdout
+/// spin-output N        print N numbered lines of 64 bytes
+/// both WORD            print the word to stdout and to stderr
+/// size                 print columns and rows of the terminal
+/// read PATH            print a file
+/// write PATH TEXT      write a file
+/// allocate MIB         touch that much memory, then end with 0
+/// processes N          start N children that sleep, print how many were started
+/// ```
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
