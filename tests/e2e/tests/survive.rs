@@ -188,7 +188,8 @@ fn privileged_random_kills_under_load() {
             child.wait().unwrap();
         }
         // A kill may leave what the next collection sweeps; never what is broken.
-        hull.ok(&["system", "prune", "-f"]);
+        let swept = hull.run(&["system", "prune", "-f"]);
+        assert_eq!(swept.code, 0, "round {round}: {}", swept.stderr);
         let mut said = String::new();
         let sound = eventually(Duration::from_secs(5), || {
             let check = hull.run(&["system", "check"]);
