@@ -87,7 +87,13 @@ struct Place<'a> {
 impl Place<'_> {
     /// `None` if its run directory went away meanwhile.
     fn recover(&self) -> Result<Option<Recovered>, RecoverError> {
-        let container = self.container()?;
+        let container = match self.container() {
+            Err(gone @ RecoverError::NotFound { .. }) => {
+                self.sweep()?;
+                return Err(gone);
+            }
+            other => other?,
+        };
         let state = self.state(container.as_fd())?;
         // A shim removes its lock file in the end: if there is one, a shim lives or was killed.
         let running = state.as_ref().is_some_and(|state| state.status == Status::Running);
@@ -104,6 +110,22 @@ impl Place<'_> {
         };
         let Some(_lock) = lock else { return Ok(Some(Recovered::Unchanged(state))) };
         self.release(container.as_fd(), run.as_fd()).map(Some)
+    }
+
+    /// Removes the run directory of a container that is no more: whoever removed the container
+    /// was killed before it came to this.
+    fn sweep(&self) -> Result<(), RecoverError> {
+        let swept = || {
+            let run = open_path(&self.run)?;
+            let Some(_lock) = try_lock(run.as_fd())? else { return Ok(()) };
+            release_sandbox(self.id)?;
+            unlock(run.as_fd())?;
+            remove_run_directory(run.as_fd(), self.id)
+        };
+        match swept() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(self.failed("remove its run directory")),
+        }
     }
 
     /// With the lock held: no shim lives.

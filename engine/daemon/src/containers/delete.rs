@@ -78,12 +78,13 @@ pub(crate) fn remove(
     let failed = |error: std::io::Error| {
         ApiError::internal(&error).context(&format!("cannot remove container {id}"))
     };
-    let lock = match &run {
+    let lock = match run.as_ref().map(|run| lock(store, container, run)) {
         None => None,
-        Some(run) => Some(lock(store, container, run).map_err(|error| match error {
-            LockError::Io(error) => failed(error),
-            LockError::Refused(error) => error,
-        })?),
+        Some(Ok(lock)) => Some(lock),
+        // Its shim cleaned up meanwhile: there is nothing left to keep others from.
+        Some(Err(LockError::Io(error))) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Some(Err(LockError::Io(error))) => return Err(failed(error)),
+        Some(Err(LockError::Refused(error))) => return Err(error),
     };
     store.remove_container(id)?;
     if let Some(run) = &run {

@@ -14,6 +14,7 @@ use hull_shim::protocol::{
     AttachOptions, Exit, MAX_CONTROL_BYTES, Removal, Reply, StartRequest, VERSION,
 };
 use hull_store::Store;
+use hull_sys::descriptor::close_all;
 use hyper::StatusCode;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -159,7 +160,16 @@ fn run(
     let program = engine.helper("hull-shim")?;
     let sealed = seal(&program)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
-    client::spawn(&path, &request, &descriptors).map_err(|error| match error {
+    let started = client::spawn(&path, &request, &descriptors);
+    // The shim has its copies now.
+    let Directories { container, run, data_root, id_ranges } = directories;
+    close_all(
+        [sealed, upper.upper, upper.work, container, run, data_root, id_ranges]
+            .into_iter()
+            .chain(layers)
+            .chain(trees),
+    );
+    started.map_err(|error| match error {
         StartError::Run { source, .. } => StartError::Run { program, source }.into(),
         error => error.into(),
     })
