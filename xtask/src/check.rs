@@ -14,7 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hull-sys", &[]),
     ("hull-api", &["hull-oci"]),
     ("hull-store", &["hull-oci", "hull-sys"]),
-    ("hull-sandbox", &["hull-oci", "hull-sys"]),
+    ("hull-sandbox", &["hull-sys"]),
     ("hull-shim", &["hull-sandbox", "hull-sys"]),
     ("hull-worker", &["hull-oci", "hull-store", "hull-sys"]),
     (

@@ -104,10 +104,30 @@ impl Cgroup {
     fn write_limit(&self, write: &limits::Write) -> Result<(), StartError> {
         let Some(owner) = self.topology.owner(write.controller) else { return Ok(()) };
         let path = owner.directory(&self.name).join(write.file);
-        match put(&path, &write.value) {
+        let mut written = put(&path, &write.value);
+        let is_missing = |written: &io::Result<()>| {
+            written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        if is_missing(&written) && owner.version == Version::V2 {
+            // Whoever made `hull` a moment ago has not passed the controllers on yet, or could
+            // not, or somebody took them away since.
+            let parent = owner.directory(PARENT);
+            delegate(&owner.mount, &parent).step_with(|| {
+                format!("pass the cgroup controllers on to {}", parent.display())
+            })?;
+            written = put(&path, &write.value);
+        }
+        match written {
             // Without swap accounting there is no such file, and no swap to limit.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && write.file.contains("sw") => {
-                Ok(())
+            Err(_) if is_missing(&written) && write.file.contains("sw") => Ok(()),
+            Err(_) if is_missing(&written) && owner.version == Version::V2 => {
+                Err(StartError::new(
+                    StartErrorKind::Unavailable,
+                    format!(
+                        "this host's cgroups have no {}, which a limit asks for ({})",
+                        write.file, write.controller
+                    ),
+                ))
             }
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 Err(StartError::invalid(format!(
