@@ -112,23 +112,20 @@ impl Cgroup {
             // Whoever made `hull` a moment ago has not passed the controllers on yet, or could
             // not, or somebody took them away since.
             let parent = owner.directory(PARENT);
-            delegate(&owner.mount, &parent).step_with(|| {
-                format!("pass the cgroup controllers on to {}", parent.display())
-            })?;
+            delegate(&owner.mount, &parent)
+                .step_with(|| format!("pass the cgroup controllers on to {}", parent.display()))?;
             written = put(&path, &write.value);
         }
         match written {
             // Without swap accounting there is no such file, and no swap to limit.
             Err(_) if is_missing(&written) && write.file.contains("sw") => Ok(()),
-            Err(_) if is_missing(&written) && owner.version == Version::V2 => {
-                Err(StartError::new(
-                    StartErrorKind::Unavailable,
-                    format!(
-                        "this host's cgroups have no {}, which a limit asks for ({})",
-                        write.file, write.controller
-                    ),
-                ))
-            }
+            Err(_) if is_missing(&written) && owner.version == Version::V2 => Err(StartError::new(
+                StartErrorKind::Unavailable,
+                format!(
+                    "this host's cgroups have no {}, which a limit asks for ({})",
+                    write.file, write.controller
+                ),
+            )),
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 Err(StartError::invalid(format!(
                     "the kernel refuses {:?} as {} ({})",
