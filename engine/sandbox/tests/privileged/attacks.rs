@@ -241,20 +241,24 @@ fn cgroups_are_not_writable() {
 }
 
 fn exec_cannot_be_looked_into() {
-    // The container's own root reads what it can of processes that join.
-    let mut container = Container::new(&["watch"]);
-    let (mut reader, stdio) = crate::container::capture();
-    let running = container.start(stdio).unwrap();
-    for _ in 0..100 {
-        assert_eq!(exec(&running, &process(&["true"])).unwrap().code, 0);
+    use hull_sandbox::spec::UserNamespace;
+    for userns in [UserNamespace::Private { size: 65536 }, UserNamespace::Host] {
+        // The container's own root reads what it can of processes that join.
+        let mut container = Container::new(&["watch"]);
+        container.spec.userns = userns;
+        let (mut reader, stdio) = crate::container::capture();
+        let running = container.start(stdio).unwrap();
+        for _ in 0..100 {
+            assert_eq!(exec(&running, &process(&["true"])).unwrap().code, 0);
+        }
+        running.cgroup.kill().unwrap();
+        crate::container::wait(running.pidfd.as_fd());
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        running.cgroup.remove().unwrap();
+        assert!(text.starts_with("watching\n"), "{text}");
+        assert!(!text.contains("opened"), "{text}");
     }
-    running.cgroup.kill().unwrap();
-    crate::container::wait(running.pidfd.as_fd());
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
-    running.cgroup.remove().unwrap();
-    assert!(text.starts_with("watching\n"), "{text}");
-    assert!(!text.contains("opened"), "{text}");
 }
 
 fn account_files() {

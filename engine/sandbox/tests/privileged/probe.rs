@@ -153,16 +153,20 @@ fn watch() -> ! {
             if name == "1" || name.parse::<u32>().is_err() {
                 continue;
             }
-            // The program that was executed is the container's own: it may be looked into.
-            let own = std::fs::read_link(entry.path().join("exe"))
-                .is_ok_and(|exe| exe == Path::new("/probe"));
+            // The program that was executed is the container's own, which may be looked into. One
+            // that has exited, and may have been it, has no program; what is hidden is refused.
+            let allowed = || match std::fs::read_link(entry.path().join("exe")) {
+                Ok(exe) => exe == Path::new("/probe"),
+                Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+            };
+            let was_allowed = allowed();
+            // The numbers may be listed by the host's root; what they refer to may not be read.
+            let linked = std::fs::read_dir(entry.path().join("fd"))
+                .is_ok_and(|list| list.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok()));
             // A process that has exited shows an empty list to everyone.
-            let opened = std::fs::read_dir(entry.path().join("fd"))
-                .is_ok_and(|list| list.count() > 0)
-                || std::fs::read(entry.path().join("environ")).is_ok_and(|text| !text.is_empty());
-            let still = std::fs::read_link(entry.path().join("exe"))
-                .is_ok_and(|exe| exe == Path::new("/probe"));
-            if opened && !own && !still && entry.path().exists() {
+            let environment = std::fs::read(entry.path().join("environ"));
+            let opened = linked || environment.is_ok_and(|text| !text.is_empty());
+            if opened && !was_allowed && !allowed() {
                 println!("opened {name}");
             }
         }
