@@ -131,6 +131,11 @@ impl Client {
         decode(self.send(Method::GET, path, None, empty()).await?).await
     }
 
+    /// `GET`, answered with a stream of bytes.
+    pub(crate) async fn get_stream(&self, path: &str) -> Result<Response<Incoming>> {
+        self.send(Method::GET, path, None, empty()).await
+    }
+
     /// `POST` with a JSON body, answered with a JSON document.
     pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
         &self,

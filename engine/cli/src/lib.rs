@@ -6,6 +6,7 @@
 mod app;
 mod client;
 mod commands;
+mod download;
 mod format;
 mod options;
 mod out;

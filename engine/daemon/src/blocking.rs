@@ -15,18 +15,24 @@ const LIMIT: usize = 32;
 /// How many long ones may be among them.
 const LONG_LIMIT: usize = 8;
 
+/// How many pieces of work may wait for a client that takes or gives an archive: as slow as the
+/// client likes, so they must not keep others from their place.
+const STREAM_LIMIT: usize = 64;
+
 /// The way to run blocking work.
 #[derive(Debug, Clone)]
 pub struct Blocking {
     short: Option<Arc<Semaphore>>,
     long: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 impl Blocking {
     /// For a process that serves only itself.
     #[must_use]
     pub fn alone() -> Self {
-        Self { short: None, long: Arc::new(Semaphore::new(LONG_LIMIT)) }
+        let semaphore = |limit| Arc::new(Semaphore::new(limit));
+        Self { short: None, long: semaphore(LONG_LIMIT), streams: semaphore(STREAM_LIMIT) }
     }
 
     /// For a process that serves many clients.
@@ -60,6 +66,18 @@ impl Blocking {
         T: Send + 'static,
     {
         on_thread(&self.long, work).await
+    }
+
+    /// Runs work that waits for a client to take or give an archive; always on a thread.
+    ///
+    /// # Errors
+    /// The work's own; `Internal` if it panicked.
+    pub async fn run_stream<T, F>(&self, work: F) -> Result<T, ApiError>
+    where
+        F: FnOnce() -> Result<T, ApiError> + Send + 'static,
+        T: Send + 'static,
+    {
+        on_thread(&self.streams, work).await
     }
 }
 

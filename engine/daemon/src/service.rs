@@ -141,6 +141,20 @@ impl Service {
         let engine = Arc::clone(&self.0);
         self.0.blocking.run_long(move || work(&engine)).await
     }
+
+    /// Runs work that waits for a client to take or give an archive, see
+    /// [`Blocking::run_stream`].
+    ///
+    /// # Errors
+    /// The work's own.
+    pub async fn run_stream<T, F>(&self, work: F) -> Result<T, ApiError>
+    where
+        F: FnOnce(&Arc<Engine>) -> Result<T, ApiError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let engine = Arc::clone(&self.0);
+        self.0.blocking.run_stream(move || work(&engine)).await
+    }
 }
 
 impl Engine {

@@ -19,7 +19,7 @@ mod reference;
 pub use config::{Healthcheck, History, ImageConfig, RootFs, RuntimeConfig, chain_id};
 pub use descriptor::{Descriptor, annotation};
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};
-pub use docker_archive::{ArchiveImage, parse_archive_manifest};
+pub use docker_archive::{ArchiveImage, archive_manifest, parse_archive_manifest};
 pub use manifest::{Document, Index, Layout, Manifest};
 pub use parse::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, ParseDocumentError};
 pub use platform::{ParsePlatformError, Platform};

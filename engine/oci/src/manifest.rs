@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Descriptor;
 use crate::lenient::null_default;
-use crate::media_type::{OCI_MANIFEST, is_index, is_manifest};
+use crate::media_type::{OCI_INDEX, OCI_MANIFEST, is_index, is_manifest};
 use crate::parse::{MAX_MANIFEST_BYTES, ParseDocumentError, invalid, json};
 
 /// One image for one platform: its config and its layers, lowest first.
@@ -143,6 +143,21 @@ impl Manifest {
 }
 
 impl Index {
+    /// An OCI index of these manifests or further indexes.
+    pub fn of(manifests: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: Some(OCI_INDEX.to_owned()),
+            manifests,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// The document, as it is to be hashed and stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an index has text keys")
+    }
+
     /// Reads an index of at most [`MAX_MANIFEST_BYTES`].
     ///
     /// # Errors
@@ -186,7 +201,6 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media_type::OCI_INDEX;
 
     fn descriptor() -> String {
         format!(r#"{{"mediaType":"a/b","digest":"{}","size":1}}"#, crate::Digest::sha256(b""))

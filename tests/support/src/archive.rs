@@ -174,3 +174,89 @@ fn pax_record(key: &str, value: &str) -> String {
     }
     format!("{length}{rest}")
 }
+
+/// A member of an archive that somebody wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, as it stands there.
+    pub name: String,
+    /// Type flag.
+    pub kind: u8,
+    /// Permission bits.
+    pub mode: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Target of a link.
+    pub link: String,
+    /// Content.
+    pub data: Vec<u8>,
+    /// Its pax records.
+    pub pax: Vec<(String, Vec<u8>)>,
+}
+
+impl Member {
+    /// The value of a pax record.
+    pub fn record(&self, key: &str) -> Option<&[u8]> {
+        self.pax.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// Reads an archive of ustar and pax headers.
+#[track_caller]
+pub fn members(mut bytes: &[u8]) -> Vec<Member> {
+    let mut members = Vec::new();
+    let mut pax = Vec::new();
+    loop {
+        let (block, rest) = bytes.split_at_checked(512).expect("an archive has an end marker");
+        bytes = rest;
+        if block.iter().all(|byte| *byte == 0) {
+            assert!(rest.iter().all(|byte| *byte == 0), "nothing follows the end marker");
+            return members;
+        }
+        let text = |at: usize, length: usize| {
+            let field = &block[at..at + length];
+            let end = field.iter().position(|byte| *byte == 0).unwrap_or(length);
+            String::from_utf8(field[..end].to_vec()).unwrap()
+        };
+        let number = |at, length| u64::from_str_radix(text(at, length).trim(), 8).unwrap();
+        let size = usize::try_from(number(124, 12)).unwrap();
+        let (data, rest) = bytes.split_at(size.next_multiple_of(512));
+        bytes = rest;
+        let data = data[..size].to_vec();
+        if block[156] == b'x' {
+            pax = records(&data);
+            continue;
+        }
+        let mut member = Member {
+            name: text(0, 100),
+            kind: block[156],
+            mode: u32::try_from(number(100, 8)).unwrap(),
+            uid: u32::try_from(number(108, 8)).unwrap(),
+            gid: u32::try_from(number(116, 8)).unwrap(),
+            link: text(157, 100),
+            data,
+            pax: std::mem::take(&mut pax),
+        };
+        let long = |key| member.record(key).map(|value| String::from_utf8(value.to_vec()).unwrap());
+        let (name, link) = (long("path"), long("linkpath"));
+        member.name = name.unwrap_or(member.name);
+        member.link = link.unwrap_or(member.link);
+        members.push(member);
+    }
+}
+
+fn records(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let space = bytes.iter().position(|byte| *byte == b' ').unwrap();
+        let length: usize = std::str::from_utf8(&bytes[..space]).unwrap().parse().unwrap();
+        let record = &bytes[space + 1..length - 1];
+        let equals = record.iter().position(|byte| *byte == b'=').unwrap();
+        let key = String::from_utf8(record[..equals].to_vec()).unwrap();
+        records.push((key, record[equals + 1..].to_vec()));
+        bytes = &bytes[length..];
+    }
+    records
+}

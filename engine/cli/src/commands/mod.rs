@@ -16,6 +16,7 @@ mod ps;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod start;
 mod stop;
 mod system_check;
@@ -116,6 +117,12 @@ static COMMANDS: &[Entry] = &[
         ["image import"],
         import,
         "Import the contents from a tarball to create a filesystem image"
+    ),
+    entry!(
+        "save",
+        ["image save"],
+        save,
+        "Save one or more images to a tar archive (streamed to STDOUT by default)"
     ),
     entry!("tag", ["image tag"], tag, "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     entry!("rmi", ["image rm", "image remove"], rmi, "Remove one or more images"),

@@ -8,5 +8,5 @@ mod response;
 pub use filters::Filters;
 pub use query::Query;
 pub use request::Request;
-pub use response::{Body, BodySender, Response};
+pub use response::{Body, BodySender, BodyWriter, Broken, Response};
 pub(crate) use response::{json, json_with, refused, status, switch, typed};

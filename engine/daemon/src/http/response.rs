@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use serde::Serialize;
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
@@ -23,12 +23,28 @@ pub enum Body {
     /// All of it; `None` when it was sent or is empty.
     Whole(Option<Bytes>),
     /// Pieces until the sender is dropped.
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(mpsc::Receiver<Result<Bytes, Broken>>),
 }
+
+/// A body could not be sent to its end: the connection is cut, so that nobody takes what came for
+/// all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body broke off")]
+pub struct Broken;
 
 /// The other end of a streamed body.
 #[derive(Debug, Clone)]
-pub struct BodySender(mpsc::Sender<Bytes>);
+pub struct BodySender(mpsc::Sender<Result<Bytes, Broken>>);
+
+/// Writes a streamed body from a thread that may wait.
+#[derive(Debug)]
+pub struct BodyWriter {
+    sender: BodySender,
+    piece: Vec<u8>,
+}
+
+/// Bytes of a piece of a body that is written.
+const PIECE: usize = 64 << 10;
 
 impl Body {
     /// No body.
@@ -48,13 +64,13 @@ impl Body {
 impl BodySender {
     /// Sends a piece; false when the client is gone.
     pub async fn send(&self, piece: impl Into<Bytes>) -> bool {
-        self.0.send(piece.into()).await.is_ok()
+        self.0.send(Ok(piece.into())).await.is_ok()
     }
 
     /// Sends a piece from a thread that may wait; false when the client is gone.
     #[must_use]
     pub fn send_blocking(&self, piece: impl Into<Bytes>) -> bool {
-        self.0.blocking_send(piece.into()).is_ok()
+        self.0.blocking_send(Ok(piece.into())).is_ok()
     }
 
     /// Sends a value as one line of JSON; false when the client is gone.
@@ -64,24 +80,55 @@ impl BodySender {
         self.send(line).await
     }
 
+    /// Ends the body before its end. If the client is gone it need not hear of it.
+    pub async fn break_off(&self) {
+        let _ = self.0.send(Err(Broken)).await;
+    }
+
+    /// A writer for a thread that may wait.
+    #[must_use]
+    pub fn writer(&self) -> BodyWriter {
+        BodyWriter { sender: self.clone(), piece: Vec::new() }
+    }
+
     /// Completes when the client is gone.
     pub async fn closed(&self) {
         self.0.closed().await;
     }
 }
 
+impl io::Write for BodyWriter {
+    /// `BrokenPipe` when the client is gone.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..length]);
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.piece);
+        if piece.is_empty() || self.sender.send_blocking(piece) {
+            return Ok(());
+        }
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Broken;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(receiver) => {
-                receiver.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+                receiver.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
             }
         }
     }

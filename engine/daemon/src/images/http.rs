@@ -12,7 +12,7 @@ use hull_store::{ContainerRecord, Store};
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
-use super::{Images, ImportOptions, ListOptions, LoadOptions};
+use super::{Images, ImportOptions, ListOptions, LoadOptions, save};
 use crate::containers;
 use crate::error::ApiError;
 use crate::http::{self, Body, BodySender, Query, Request, Response};
@@ -30,11 +30,17 @@ pub async fn handle(service: &Service, request: Request) -> Result<Response, Api
     // Names hold slashes, and clients do not escape them.
     match path.as_slice() {
         ["json"] if get => list(service, &request.query).await,
+        ["get"] if get => {
+            let names = request.query.all("names").filter(|name| !name.is_empty());
+            let names = names.map(str::to_owned).collect();
+            save(service, names, &request.query).await
+        }
         ["load"] if post => Ok(load(service, request)?),
         ["create"] if post => create(service, request),
         ["prune"] if post => prune(service, &request.query).await,
         [name @ .., "json"] if get => inspect(service, name.join("/")).await,
         [name @ .., "history"] if get => history(service, name.join("/"), &request.query).await,
+        [name @ .., "get"] if get => save(service, vec![name.join("/")], &request.query).await,
         [name @ .., "tag"] if post => tag(service, name.join("/"), &request.query).await,
         name if method == Method::DELETE && !name.is_empty() => {
             delete(service, name.join("/"), &request.query).await
@@ -57,6 +63,43 @@ async fn history(service: &Service, name: String, query: &Query) -> Result<Respo
     let platform = platform(query)?;
     let items = with(service, move |images, _| images.history(&name, platform.as_ref())).await?;
     http::json(&items)
+}
+
+/// What can be refused is refused before the first byte; what breaks later breaks the connection.
+async fn save(service: &Service, names: Vec<String>, query: &Query) -> Result<Response, ApiError> {
+    let platform = platform(query)?;
+    let (sender, body) = Body::stream();
+    let (planned, begun) = tokio::sync::oneshot::channel();
+    let service = service.clone();
+    tokio::spawn(async move {
+        let writer = sender.writer();
+        let work = service.run_stream(move |engine| {
+            let plan = || {
+                let store = engine.store()?;
+                Ok((store, save::plan(store, &names, platform.as_ref())?))
+            };
+            let (store, saving) = match plan() {
+                Ok(plan) => plan,
+                Err(error) => {
+                    // Who asked may be gone.
+                    let _ = planned.send(Err(error));
+                    return Ok(());
+                }
+            };
+            if planned.send(Ok(())).is_err() {
+                return Ok(());
+            }
+            Ok(saving.write(store, writer)?)
+        });
+        if let Err(error) = work.await {
+            tracing::warn!(error = %error.message, "an archive of images broke off");
+            sender.break_off().await;
+        }
+    });
+    begun.await.unwrap_or_else(|_| {
+        Err(ApiError::new(hull_api::ErrorKind::Unavailable, "the archive could not be begun"))
+    })?;
+    Ok(http::typed("application/x-tar", body))
 }
 
 async fn tag(service: &Service, name: String, query: &Query) -> Result<Response, ApiError> {

@@ -1,4 +1,4 @@
-//! Images: loading, importing, naming, listing, removing.
+//! Images: loading, importing, saving, naming, listing, removing.
 //!
 //! An *image record* says that a manifest or index is here, references name records, and the
 //! digest of the image config that this host would run is the image ID by which records are
@@ -20,6 +20,7 @@ mod pattern;
 mod prune;
 mod remove;
 mod resolve;
+mod save;
 mod select;
 mod tag;
 mod worker;
@@ -31,6 +32,7 @@ pub(crate) use list::summaries;
 pub use load::{LoadError, LoadOptions};
 pub use remove::{IsRunning, RemoveError};
 pub use resolve::{Mismatch, ResolveError, ResolvedImage, resolve_image};
+pub use save::SaveError;
 pub use tag::TagError;
 
 use hull_oci::Digest;

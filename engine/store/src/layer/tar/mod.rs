@@ -1,6 +1,6 @@
 //! The headers of a tar stream.
 //!
-//! Reads old V7, POSIX ustar and pax, star and GNU headers into [`Entry`] values whose names,
+//! Writes ustar and pax headers. Reads old V7, POSIX ustar and pax, star and GNU headers into [`Entry`] values whose names,
 //! sizes and attributes are final. Knows nothing of layers: names are as the archive has them.
 //!
 //! Where tar readers disagree about what an archive says, one of them can be shown something the
@@ -14,11 +14,13 @@
 mod block;
 mod pax;
 mod reader;
+mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use reader::Reader;
+pub use writer::Writer;
 
 /// Tar counts in blocks of this many bytes; data begins at a multiple of it.
 pub const BLOCK: u64 = 512;
