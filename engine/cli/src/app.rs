@@ -11,7 +11,7 @@ use hull_daemon::{Clients, Config};
 
 use crate::client::{ApiError, Client};
 use crate::commands::{self, Entry};
-use crate::usage;
+use crate::{host, usage};
 
 /// What every command may use.
 #[derive(Debug, Clone)]
@@ -101,8 +101,9 @@ fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
         }
         Err(error) => return Err(usage::complaint(entry, &command, &error, words).into()),
     };
-    if let Some(level) = &globals.log_level {
-        log_to_stderr(level)?;
+    let level = globals.log_level.clone().or_else(|| entry.is_daemon().then(|| "info".to_owned()));
+    if let Some(level) = level {
+        log_to_stderr(&level)?;
     }
     let context = Context { client: client(globals, entry)? };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -114,28 +115,35 @@ fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
 
 /// The client for the engine that was named, or for this process's own.
 fn client(globals: Globals, entry: &Entry) -> Result<Client> {
-    let host = globals.host.or_else(|| variable("HULL_HOST"));
-    if let Some(host) = host {
-        return Client::at(&host);
+    let folder = |given: Option<PathBuf>, name: &str, default: &str| {
+        given
+            .or_else(|| variable(name).map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from(default))
+    };
+    let exec_root = folder(globals.exec_root, "HULL_EXEC_ROOT", "/run/hull");
+    if !entry.is_daemon() {
+        if let Some(host) = globals.host.or_else(|| variable("HULL_HOST")) {
+            return Ok(Client::at(host::socket(&host, variable)?));
+        }
+    } else if globals.host.is_some() {
+        bail!("name the socket to serve after the command: hull daemon --host unix:///path.sock");
     }
     if entry.needs_root && !rustix::process::geteuid().is_root() {
+        if let Some(path) = host::default_daemon(&exec_root).filter(|_| !entry.is_daemon()) {
+            return Ok(Client::at(path));
+        }
         let code = if entry.starts_container() { 125 } else { 1 };
         let error = anyhow::anyhow!(
             "not root, and no engine to reach: run it as root, or name an engine's socket with --host unix:///path.sock"
         );
         return Err(Exit { error, code }.into());
     }
-    let folder = |given: Option<PathBuf>, name: &str, default: &str| {
-        given
-            .or_else(|| variable(name).map(PathBuf::from))
-            .unwrap_or_else(|| PathBuf::from(default))
-    };
     Ok(Client::own(Config {
         data_root: folder(globals.data_root, "HULL_DATA_ROOT", "/var/lib/hull"),
-        exec_root: folder(globals.exec_root, "HULL_EXEC_ROOT", "/run/hull"),
+        exec_root,
         helpers: None,
         layer_mode: layer_mode()?,
-        clients: Clients::Own,
+        clients: if entry.is_daemon() { Clients::Many } else { Clients::Own },
     }))
 }
 

@@ -1,15 +1,16 @@
 //! The Engine API's client: one request, one connection.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
-use hull_api::{ErrorKind, ErrorResponse};
+use hull_api::{API_VERSION, ErrorKind, ErrorResponse, MIN_API_VERSION};
 use hull_daemon::{Config, Service};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
@@ -20,9 +21,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::sync::OnceCell;
 
-/// Version of the Engine API this client speaks.
-const API_VERSION: &str = "v1.51";
+/// What an engine speaks that does not say it.
+const SILENT_VERSION: &str = "1.24";
 
 /// The body of a request.
 pub(crate) type RequestBody = BoxBody<Bytes, std::io::Error>;
@@ -61,23 +63,44 @@ enum Transport {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     transport: Transport,
+    /// Version of the API that both sides speak, once it was asked for.
+    version: Arc<OnceCell<String>>,
 }
 
 impl Client {
     /// The engine as a service in this process.
     pub(crate) fn own(config: Config) -> Self {
-        Self { transport: Transport::Own(Service::new(config)) }
+        let version = OnceCell::new_with(Some(API_VERSION.to_owned()));
+        Self { transport: Transport::Own(Service::new(config)), version: Arc::new(version) }
     }
 
-    /// The engine at `host`, `unix:///path`.
-    ///
-    /// # Errors
-    /// When `host` is something else.
-    pub(crate) fn at(host: &str) -> Result<Self> {
-        let Some(path) = host.strip_prefix("unix://") else {
-            bail!("cannot reach {host:?}: only unix:///path.sock is understood");
-        };
-        Ok(Self { transport: Transport::Unix(PathBuf::from(path)) })
+    /// The engine behind a unix socket.
+    pub(crate) fn at(socket: PathBuf) -> Self {
+        Self { transport: Transport::Unix(socket), version: Arc::default() }
+    }
+
+    /// The service, where it is in this process.
+    pub(crate) fn service(&self) -> Option<&Service> {
+        match &self.transport {
+            Transport::Own(service) => Some(service),
+            Transport::Unix(_) => None,
+        }
+    }
+
+    /// The version of the API both sides speak; asks the engine the first time.
+    pub(crate) async fn version(&self) -> Result<&str> {
+        let version = self.version.get_or_try_init(async || {
+            let request = Request::builder().uri("/_ping").header(HOST, "hull").body(empty())?;
+            let response = self.exchange(request).await?;
+            let said = response.headers().get("api-version").and_then(|value| value.to_str().ok());
+            negotiate(said.unwrap_or(SILENT_VERSION))
+        });
+        Ok(version.await?)
+    }
+
+    /// The address of `path` in the version both sides speak.
+    async fn address(&self, path: &str) -> Result<String> {
+        Ok(format!("/v{}{path}", self.version().await?))
     }
 
     async fn connect(&self) -> Result<Connection> {
@@ -85,9 +108,7 @@ impl Client {
             Transport::Own(service) => Connection::Own(service.connect()),
             Transport::Unix(path) => {
                 let socket = UnixStream::connect(path).await;
-                Connection::Unix(socket.with_context(|| {
-                    format!("cannot connect to the engine at unix://{}", path.display())
-                })?)
+                Connection::Unix(socket.map_err(|error| unreachable(path, &error))?)
             }
         })
     }
@@ -100,7 +121,7 @@ impl Client {
         content_type: Option<&str>,
         body: RequestBody,
     ) -> Result<Response<Incoming>> {
-        let mut request = Request::builder().method(method).uri(format!("/{API_VERSION}{path}"));
+        let mut request = Request::builder().method(method).uri(self.address(path).await?);
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
@@ -168,7 +189,7 @@ impl Client {
     pub(crate) async fn hijack<B: Serialize>(&self, path: &str, body: &B) -> Result<Upgraded> {
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!("/{API_VERSION}{path}"))
+            .uri(self.address(path).await?)
             .header(HOST, "hull")
             .header(CONTENT_TYPE, "application/json")
             .header(CONNECTION, "Upgrade")
@@ -183,6 +204,34 @@ impl Client {
         }
         Ok(hyper::upgrade::on(response).await?)
     }
+}
+
+/// The older one of our version and the engine's.
+///
+/// # Errors
+/// An engine that is older than everything this client understands.
+fn negotiate(said: &str) -> Result<String> {
+    let number = |version: &str| -> Option<(u32, u32)> {
+        let (major, minor) = version.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let theirs = number(said).with_context(|| format!("the engine speaks API version {said:?}"))?;
+    if Some(theirs) < number(MIN_API_VERSION) {
+        bail!(
+            "the engine speaks API version {said}, which is too old: {MIN_API_VERSION} is needed"
+        );
+    }
+    let older = if Some(theirs) < number(API_VERSION) { said } else { API_VERSION };
+    Ok(older.to_owned())
+}
+
+fn unreachable(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "only root and the socket's group may connect",
+        _ => "is its daemon running? hull daemon serves the engine on a socket",
+    };
+    let message = format!("cannot connect to the engine at unix://{}: {error}", path.display());
+    ApiError { status: 0, message, hint: Some(hint.to_owned()), kind: None }.into()
 }
 
 async fn decode<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T> {
@@ -291,5 +340,21 @@ impl AsyncWrite for Connection {
             Self::Own(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_version_is_spoken() {
+        assert_eq!(negotiate("1.51").unwrap(), API_VERSION);
+        assert_eq!(negotiate("1.99").unwrap(), API_VERSION);
+        assert_eq!(negotiate("2.0").unwrap(), API_VERSION);
+        assert_eq!(negotiate("1.41").unwrap(), "1.41");
+        assert_eq!(negotiate("1.24").unwrap(), "1.24");
+        assert!(negotiate("1.23").unwrap_err().to_string().contains("too old"));
+        assert!(negotiate("new").unwrap_err().to_string().contains("\"new\""));
     }
 }

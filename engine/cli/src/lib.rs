@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod download;
 mod format;
+mod host;
 mod options;
 mod out;
 mod progress;

@@ -15,6 +15,7 @@ pub mod error;
 pub mod http;
 pub mod images;
 mod router;
+pub mod server;
 pub mod service;
 mod system;
 mod volumes;

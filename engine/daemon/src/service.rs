@@ -86,7 +86,8 @@ impl Service {
         }
     }
 
-    async fn answer(&self, request: hyper::Request<Incoming>) -> Response {
+    /// Answers one request, always.
+    pub(crate) async fn answer(&self, request: hyper::Request<Incoming>) -> Response {
         let answer = match Request::new(request) {
             Ok(request) => router::route(self, request).await,
             Err(error) => Err(error),
@@ -108,6 +109,19 @@ impl Service {
         let server = concat!("Hull/", env!("CARGO_PKG_VERSION"), " (linux)");
         headers.insert(SERVER, HeaderValue::from_static(server));
         response
+    }
+
+    /// Opens the store (and makes it), and releases what dead supervisors left: what a daemon does
+    /// before it serves, so that what is wrong is known at once.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub async fn prepare(&self) -> Result<(), ApiError> {
+        self.run_long(|engine| {
+            engine.store()?;
+            crate::containers::sweep(engine)
+        })
+        .await
     }
 
     /// What all requests share, for work that moves to a thread.

@@ -105,7 +105,12 @@ pub fn spawn(
         Ok(Some(Reply::Started { pid })) => {
             Ok(Started { pid, exit: ExitWaiter { socket: ours.into() }, shim: child })
         }
-        Ok(Some(Reply::Failed(failure))) => Err(failure.into()),
+        Ok(Some(Reply::Failed(failure))) => {
+            // It cleans up and ends by itself. A caller that goes on living must not collect dead
+            // children, and none has to wait for this one.
+            std::thread::spawn(move || child.wait());
+            Err(failure.into())
+        }
         other => {
             // It has closed its socket or broken the protocol: nothing it could still do right.
             let _already_dead = child.kill();

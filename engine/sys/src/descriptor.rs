@@ -1,7 +1,7 @@
 //! The descriptor table as a whole.
 
 use std::io;
-use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 
 /// Marks every descriptor from `first` on close-on-exec.
 ///
@@ -20,6 +20,26 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 /// The kernel's (close_range(2)).
 pub fn close_inherited(first: u32) -> io::Result<()> {
     close_range(first, u32::MAX, 0)
+}
+
+/// A descriptor that the program was started with, by its number, as one of our own. The number
+/// itself stays open until the process ends, and is not passed on to programs.
+///
+/// # Errors
+/// The kernel's (fcntl(2)): nothing is open under that number.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers, touches no memory.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, so nobody else has it.
+    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+    // SAFETY: takes numbers, touches no memory.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(copy)
 }
 
 /// Leaves a descriptor to the exec that is about to close it.
@@ -53,6 +73,18 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn an_inherited_one_is_ours_and_a_missing_one_is_an_error() {
+        use std::os::fd::AsRawFd as _;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let copy = inherited(theirs.as_raw_fd()).unwrap();
+        assert_ne!(copy.as_raw_fd(), theirs.as_raw_fd());
+        drop(theirs);
+        drop(copy);
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+        assert_eq!(inherited(1 << 20).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
 
     #[test]
     fn neighbours_and_strangers_are_closed_and_nothing_else() {

@@ -8,6 +8,7 @@
 
 pub mod archive;
 pub mod busybox;
+pub mod daemon;
 pub mod image;
 pub mod leaks;
 pub mod needs;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod create;
+mod daemon;
 mod exec;
 mod history;
 mod images;
@@ -57,6 +58,11 @@ impl Entry {
     /// All its words.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.path).chain(self.aliases.iter().copied())
+    }
+
+    /// Whether it is the engine for others instead of asking one.
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.path == "daemon"
     }
 
     /// Whether its exit codes are those of a container.
@@ -144,6 +150,7 @@ static COMMANDS: &[Entry] = &[
     ),
     entry!("volume rm", ["volume remove"], volume::rm, "Remove one or more volumes"),
     entry!("volume prune", [], prune::volume, "Remove unused local volumes"),
+    entry!("daemon", [], daemon, "Serve the engine on a unix socket"),
     entry!("version", [], version, "Show version information"),
     entry!("info", ["system info"], info, "Display system-wide information"),
     entry!("system df", [], system_df, "Show disk usage"),
@@ -216,7 +223,8 @@ pub(crate) fn overview() -> String {
 Options:
       --data-root DIR      State that outlives a boot (HULL_DATA_ROOT; /var/lib/hull)
       --exec-root DIR      State that does not (HULL_EXEC_ROOT; /run/hull)
-  -H, --host SOCKET        Engine to speak to, unix:///path (HULL_HOST; this process itself)
+  -H, --host SOCKET        Engine to speak to: unix:///path, or docker for the one that
+                           DOCKER_HOST names (HULL_HOST; this process itself)
   -D, --debug              Log what happens to stderr
   -l, --log-level LEVEL    error, warn, info, debug or trace
   -v, --version            Print version information
