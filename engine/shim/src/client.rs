@@ -3,14 +3,15 @@
 //! Every call blocks until the shim answers. A shim answers at once but for the start of a
 //! process (milliseconds) and for what is meant to wait, see [`ExitWaiter`].
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use hull_sys::message::{recv_message, send_message};
+use hull_sys::spawn::{Program, spawn as spawn_program};
 
 use crate::protocol::{
     AttachOptions, Control, ExecRequest, ExecState, Exit, Failure, MAX_CONTROL_BYTES, Reply,
@@ -46,7 +47,7 @@ pub struct Started {
     /// Tells its exit, even when the container removed itself meanwhile.
     pub exit: ExitWaiter,
     /// The shim, for an engine that lives long enough to reap it. Dropping this does nothing.
-    pub shim: Child,
+    pub shim: Program,
 }
 
 /// A shim could not start its container.
@@ -87,23 +88,17 @@ pub fn spawn(
     let run = |source| StartError::Run { program: shim.to_owned(), source };
     let lost = |source| StartError::Lost { id: request.spec.id.clone(), source };
     let (ours, theirs) = UnixStream::pair().map_err(run)?;
-    // Without a working directory of its own it is spawned without copying our page tables; the
-    // shim goes to / itself.
-    let mut child = Command::new(shim)
-        .arg0("hull-shim")
-        .env_clear()
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(run)?;
+    let path = CString::new(shim.as_os_str().as_bytes())
+        .map_err(|error| run(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    let shim = spawn_program(&path, c"hull-shim", theirs.as_fd()).map_err(run)?;
+    drop(theirs);
     let exchange = || -> io::Result<Option<Reply>> {
         send_message(&ours, &serde_json::to_vec(request)?, &descriptors.in_order())?;
         receive(&ours)
     };
     match exchange() {
         Ok(Some(Reply::Started { pid })) => {
-            Ok(Started { pid, exit: ExitWaiter { socket: ours.into() }, shim: child })
+            Ok(Started { pid, exit: ExitWaiter { socket: ours.into() }, shim })
         }
         Ok(Some(Reply::Failed(failure))) => {
             // It cleans up and ends by itself. A caller that goes on living must not collect dead
@@ -113,8 +108,8 @@ pub fn spawn(
         }
         other => {
             // It has closed its socket or broken the protocol: nothing it could still do right.
-            let _already_dead = child.kill();
-            let _reaped = child.wait();
+            let _already_dead = shim.kill();
+            let _reaped = shim.wait();
             Err(lost(other.err()))
         }
     }

@@ -132,7 +132,7 @@ fn privileged_killing_the_shim_ends_the_container() {
         if remove {
             engine = engine.auto_remove();
         }
-        let mut started = engine.start();
+        let started = engine.start();
         assert_eq!(engine.state().unwrap().status, Status::Running);
         assert!(matches!(engine.recover(), Recovered::Unchanged(Some(_))), "it lives");
         started.shim.kill().unwrap();
@@ -358,7 +358,7 @@ fn privileged_a_shim_keeps_nothing_of_its_starter() {
         groups.lines().all(|line| line.ends_with(":/") || line.ends_with(":/hull/shim"))
     });
     // Neither a terminal that closes nor a host that shuts down ends it.
-    let pid = rustix::process::Pid::from_child(&started.shim);
+    let pid = started.shim.pid();
     for signal in [rustix::process::Signal::HUP, rustix::process::Signal::TERM] {
         rustix::process::kill_process(pid, signal).unwrap();
     }

@@ -15,4 +15,5 @@ pub mod mount;
 pub mod probe;
 pub mod seccomp;
 pub mod signal;
+pub mod spawn;
 pub mod writeback;

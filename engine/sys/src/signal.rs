@@ -66,6 +66,32 @@ pub fn block_all() -> io::Result<()> {
     set_mask(libc::SIG_SETMASK, &full_set())
 }
 
+/// Every signal blocked in this thread, for a while.
+#[derive(Debug)]
+#[must_use = "the signals stay blocked"]
+pub(crate) struct Blocked {
+    before: libc::sigset_t,
+}
+
+impl Blocked {
+    pub(crate) fn all() -> io::Result<Self> {
+        let (set, mut before) = (full_set(), empty_set());
+        // SAFETY: both sets outlive the call.
+        let result = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, &raw mut before) };
+        if result == 0 { Ok(Self { before }) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Blocks what was blocked before.
+    pub(crate) fn release(self) -> io::Result<()> {
+        set_mask(libc::SIG_SETMASK, &self.before)
+    }
+}
+
+/// Blocks no signal. One system call and nothing else: for a child that shares our memory.
+pub(crate) fn unblock_all() -> io::Result<()> {
+    set_mask(libc::SIG_SETMASK, &empty_set())
+}
+
 /// Waits for any of the blocked signals and returns its number; `None` when `timeout` passed.
 ///
 /// # Errors

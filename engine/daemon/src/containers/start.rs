@@ -39,7 +39,7 @@ pub(crate) async fn start(service: &Service, text: &str) -> Result<Response, Api
 
 /// Waits for the exit and tells those who wait; before that, looks after other containers.
 async fn watch(service: Service, id: String, started: Started) {
-    let Started { exit, mut shim, .. } = started;
+    let Started { exit, shim, .. } = started;
     let own = id.clone();
     let swept = service.run(move |engine| sweep::sweep_others(engine, &own)).await;
     if let Err(error) = swept {
