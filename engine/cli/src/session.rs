@@ -110,7 +110,9 @@ impl Follow<'_> {
     }
 
     async fn resize(&self) {
-        if let (true, Some((columns, rows))) = (self.terminal, terminal::size()) {
+        if self.terminal
+            && let Some((columns, rows)) = terminal::size()
+        {
             // A process that has just ended has no size.
             let path = format!("{}/resize?h={rows}&w={columns}", self.object);
             let _ = self.client.act(&path).await;

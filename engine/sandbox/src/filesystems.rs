@@ -20,7 +20,8 @@ use crate::error::{StartError, Step};
 use crate::path;
 use crate::spec::Spec;
 
-const NOTHING_SPECIAL: MountFlags =
+/// For file systems that hold neither programs nor devices.
+pub(crate) const NOTHING_SPECIAL: MountFlags =
     MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Links in every `/dev`.

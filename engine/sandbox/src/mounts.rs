@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use hull_sys::descriptor::leave_to_exec;
 use hull_sys::mount::{Attributes, add_attributes, add_attributes_at};
@@ -16,6 +17,7 @@ use rustix::mount::{
 use rustix::process::fchdir;
 
 use crate::error::{StartError, Step};
+use crate::filesystems::NOTHING_SPECIAL;
 use crate::path::{self, Kind};
 use crate::rootfs::is_proc;
 use crate::spec::{Mount, MountSource, SuppliedFile};
@@ -44,6 +46,10 @@ pub const DEFAULT_READONLY_PATHS: &[&str] =
 /// `/sys/devices/system/cpu/cpuN/thermal_throttle` of each CPU that has one: its counters tell
 /// one tenant of another's load, so it is masked too.
 pub fn thermal_throttle_paths() -> Vec<String> {
+    // Every CPU has one or none has.
+    if !Path::new("/sys/devices/system/cpu/cpu0/thermal_throttle").exists() {
+        return Vec::new();
+    }
     let Ok(cpus) = std::fs::read_dir("/sys/devices/system/cpu") else { return Vec::new() };
     let mut paths: Vec<String> = cpus
         .flatten()
@@ -62,30 +68,38 @@ const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags:
 const ON_DESCRIPTORS: MoveMountFlags =
     MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
+/// Those of [`DEFAULT_MASKED_PATHS`] that are directories, where they exist. Only to try that
+/// first: what a path really is, the kernel tells.
+const DIRECTORIES: &[&str] =
+    &["/proc/acpi", "/proc/scsi", "/sys/devices/virtual/powercap", "/sys/firmware"];
+
 /// Hides what exists of `paths`.
 ///
 /// Runs in the container's root before anything of the user's is mounted, so that `/dev/null`
 /// and the kernel's file systems are ours and paths can be trusted.
 pub(crate) fn mask<'p>(paths: impl IntoIterator<Item = &'p str>) -> Result<(), StartError> {
+    // One empty directory is made and bound over all others.
     let mut empty: Option<&str> = None;
     for path in paths {
-        let what = || format!("mask {path}");
-        match mount_bind("/dev/null", path) {
+        let mut directory = DIRECTORIES.contains(&path) || path.ends_with("/thermal_throttle");
+        let mut mount = |directory| match (directory, empty) {
+            (false, _) => mount_bind("/dev/null", path),
+            (true, Some(empty)) => mount_bind(empty, path),
+            (true, None) => {
+                let options = Some(c"size=0,mode=755");
+                mount("tmpfs", path, "tmpfs", MountFlags::RDONLY | NOTHING_SPECIAL, options)?;
+                empty = Some(path);
+                Ok(())
+            }
+        };
+        let mut mounted = mount(directory);
+        if let Err(Errno::NOTDIR) = mounted {
+            directory = !directory;
+            mounted = mount(directory);
+        }
+        match mounted {
             Err(Errno::NOENT) => {}
-            // A directory. One empty one is made and bound over all others.
-            Err(Errno::NOTDIR) => match empty {
-                Some(empty) => mount_bind(empty, path).step_with(what)?,
-                None => {
-                    let flags = MountFlags::RDONLY
-                        | MountFlags::NOSUID
-                        | MountFlags::NODEV
-                        | MountFlags::NOEXEC;
-                    mount("tmpfs", path, "tmpfs", flags, Some(c"size=0,mode=755"))
-                        .step_with(what)?;
-                    empty = Some(path);
-                }
-            },
-            other => other.step_with(what)?,
+            other => other.step_with(|| format!("mask {path}"))?,
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod descriptor;
+pub mod entry;
 pub mod exec;
 pub mod jail;
 pub mod keyring;

@@ -77,7 +77,8 @@ impl Blocked {
     pub(crate) fn all() -> io::Result<Self> {
         let (set, mut before) = (full_set(), empty_set());
         // SAFETY: both sets outlive the call.
-        let result = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, &raw mut before) };
+        let result =
+            unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, &raw mut before) };
         if result == 0 { Ok(Self { before }) } else { Err(io::Error::last_os_error()) }
     }
 

@@ -105,7 +105,11 @@ extern "C" fn child(errand: *mut libc::c_void) -> libc::c_int {
 unsafe fn move_to(from: RawFd, to: RawFd) -> bool {
     // SAFETY: numbers only. A descriptor copied onto itself would keep its close-on-exec flag.
     unsafe {
-        if from == to { libc::fcntl(from, libc::F_SETFD, 0) >= 0 } else { libc::dup2(from, to) >= 0 }
+        if from == to {
+            libc::fcntl(from, libc::F_SETFD, 0) >= 0
+        } else {
+            libc::dup2(from, to) >= 0
+        }
     }
 }
 

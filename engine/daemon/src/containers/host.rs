@@ -31,26 +31,6 @@ const RLIMITS: &[&str] = &[
     "as",
 ];
 
-/// Hidden in every container that is not privileged.
-const MASKED_PATHS: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-/// Read-only in every container that is not privileged.
-const READONLY_PATHS: &[&str] =
-    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 /// Refuses what makes no sense or is not there yet, and writes the defaults out, so that
 /// inspection shows what holds. `cpus` is the number of CPUs of the host.
 ///
@@ -87,12 +67,15 @@ pub(crate) fn check(
     if host.log_config.driver.is_empty() {
         "json-file".clone_into(&mut host.log_config.driver);
     }
-    let list = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect();
+    let list = |paths: &[&str]| -> Vec<String> { paths.iter().map(ToString::to_string).collect() };
     if host.privileged {
         (host.masked_paths, host.readonly_paths) = (Some(Vec::new()), Some(Vec::new()));
     } else {
-        host.masked_paths.get_or_insert_with(|| list(MASKED_PATHS));
-        host.readonly_paths.get_or_insert_with(|| list(READONLY_PATHS));
+        host.masked_paths.get_or_insert_with(|| {
+            [list(hull_sandbox::DEFAULT_MASKED_PATHS), hull_sandbox::thermal_throttle_paths()]
+                .concat()
+        });
+        host.readonly_paths.get_or_insert_with(|| list(hull_sandbox::DEFAULT_READONLY_PATHS));
     }
     Ok(host)
 }

@@ -192,7 +192,12 @@ impl Directories {
         let data_root = open_directory(CWD, store.data_root())?;
         let container = open_directory(data_root.as_fd(), Path::new(&format!("containers/{id}")))?;
         let run = make_and_open(store, &format!("containers/{id}"))?;
-        let id_ranges = make_and_open(store, "id-ranges")?;
+        let id_ranges = store.exec_root().join("id-ranges");
+        let id_ranges = match open_directory(CWD, &id_ranges) {
+            // The first container of this boot.
+            Err(_) => make_and_open(store, "id-ranges")?,
+            opened => opened?,
+        };
         Ok(Self { container, run, data_root, id_ranges })
     }
 }

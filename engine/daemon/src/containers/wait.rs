@@ -89,7 +89,7 @@ async fn outcome(service: &Service, mut wait: Wait) -> Result<ContainerWaitRespo
     }
     let exit = next_exit(service, &mut wait).await?;
     if wait.condition == Condition::Removed {
-        while state(service, &wait.id).await?.is_some() {
+        while is_there(service, &wait.id).await? {
             tokio::time::sleep(PERIOD).await;
         }
     }
@@ -151,6 +151,11 @@ async fn seen_exit(service: &Service, wait: &Wait) -> Result<Option<Exit>, ApiEr
 async fn state(service: &Service, id: &str) -> Result<Option<Option<ContainerState>>, ApiError> {
     let id = id.to_owned();
     service.run(move |engine| state_of(engine.store()?, &id)).await
+}
+
+async fn is_there(service: &Service, id: &str) -> Result<bool, ApiError> {
+    let id = id.to_owned();
+    service.run(move |engine| Ok(engine.store()?.container_directory(&id).exists())).await
 }
 
 /// Asks a container's shim to tell the exit; `None` if it does not run any more.

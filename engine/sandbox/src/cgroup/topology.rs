@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// All cgroup hierarchies that are mounted.
+/// The cgroup hierarchies that are mounted and of use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Topology {
     /// In the order of their mounts.
@@ -56,6 +56,10 @@ impl Topology {
             if !known {
                 hierarchies.push(hierarchy);
             }
+        }
+        // Version 2 freezes without a controller.
+        if hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V2) {
+            hierarchies.retain(|hierarchy| hierarchy.controllers != ["freezer"]);
         }
         Self { hierarchies }
     }
@@ -159,8 +163,9 @@ pub(crate) mod tests {
     pub(crate) const HYBRID: (&str, &str) = (
         "31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
          32 24 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
-         33 24 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
-        "8:cpu:/\n7:memory:/\n0::/\n",
+         33 24 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+         34 24 0:30 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n",
+        "8:cpu:/\n7:memory:/\n6:freezer:/\n0::/\n",
     );
 
     pub(crate) fn topology((mounts, own): (&str, &str)) -> Topology {
@@ -188,6 +193,7 @@ pub(crate) mod tests {
         let hybrid = topology(HYBRID);
         assert_eq!(hybrid.owner("memory").unwrap().version, Version::V1);
         assert_eq!(hybrid.owner("hugetlb"), hybrid.unified());
+        assert_eq!(hybrid.owner("freezer"), hybrid.unified());
         assert_eq!(
             hybrid.unified().unwrap().directory("hull/x"),
             Path::new("/sys/fs/cgroup/unified/hull/x")

@@ -3,6 +3,8 @@
 //! Started by the engine with a socket as stdin, over which one start request comes. Afterwards it
 //! depends on nobody: it has its own session and cgroup, and holds nothing it inherited.
 
+#![cfg_attr(not(test), no_main)]
+
 mod attached;
 mod control;
 mod detach;
@@ -20,11 +22,14 @@ mod streams;
 mod supervisor;
 mod waiters;
 
-use std::process::ExitCode;
+#[cfg(not(test))]
+hull_sys::entry_point!(run);
 
-fn main() -> ExitCode {
+/// Returns the exit code.
+#[cfg_attr(test, expect(dead_code, reason = "tests have an entry point of their own"))]
+fn run() -> u8 {
     match life::live() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_already_told) => ExitCode::FAILURE,
+        Ok(()) => 0,
+        Err(_already_told) => 1,
     }
 }

@@ -241,6 +241,7 @@ fn usage_is_what_du_says() {
     let record = container(1, "web", &image);
     store.create_container(&record, Durability::Durable).unwrap();
     let directory = store.container_directory(&record.id);
+    fs::create_dir(directory.join("logs")).unwrap();
     fs::write(directory.join("logs/container.log"), vec![1; 9000]).unwrap();
     fs::write(directory.join("rw/big"), vec![1; 100_000]).unwrap();
     fs::hard_link(directory.join("rw/big"), directory.join("rw/link")).unwrap();

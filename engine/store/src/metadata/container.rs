@@ -144,7 +144,7 @@ impl UpdateError {
 }
 
 impl Store {
-    /// Creates a container with its name and its `rw`, `work` and `logs` directories. From now on
+    /// Creates a container with its name and its `rw` and `work` directories. From now on
     /// it keeps its image's layers and its volumes, which must be here.
     ///
     /// # Errors
@@ -333,7 +333,6 @@ fn make_directory(root: &Root, id: &str, config: &std::fs::File) -> Result<bool,
         root.make_directory(&format!("{path}/rw"), 0o755)?;
         root.set_mode(&format!("{path}/rw"), 0o755)?;
         root.make_directory(&format!("{path}/work"), 0o700)?;
-        root.make_directory(&format!("{path}/logs"), 0o700)?;
         root.link(config, &format!("{path}/config.json"))?;
         root.rename_new(&path, &format!("containers/{id}"))
     })();

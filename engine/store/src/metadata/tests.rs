@@ -149,7 +149,7 @@ fn containers_are_found_as_people_name_them() {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{text}");
     }
     assert_eq!(store.containers().unwrap(), [first.clone(), second]);
-    for part in ["rw", "work", "logs", "config.json"] {
+    for part in ["rw", "work", "config.json"] {
         assert!(store.container_directory(&first.id).join(part).exists(), "{part}");
     }
     assert!(fixture.entries("ingest").is_empty());
