@@ -29,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "hull-worker",
         ],
     ),
-    ("hull-cli", &["hull-api", "hull-daemon"]),
+    ("hull-cli", &["hull-api", "hull-daemon", "hull-sys"]),
     ("hull-probe", &["hull-sys"]),
     ("hull-test-support", &["hull-oci"]),
     ("hull-e2e", &["hull-test-support"]),

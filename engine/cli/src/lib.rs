@@ -23,9 +23,24 @@ mod usage;
 
 use std::process::ExitCode;
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// Runs the command line of this process; returns the exit code.
+pub fn main() -> u8 {
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    app::run(&words)
+    let code = match hull_sys::entry::open_standard_streams() {
+        Ok(()) => number(app::run(&words)),
+        Err(_) => return 125,
+    };
+    match out::finish() {
+        Err(error) if code == 0 => {
+            out::error(&format!("hull: cannot write to stdout: {error}"));
+            1
+        }
+        _ => code,
+    }
+}
+
+/// The standard library does not tell it.
+fn number(code: ExitCode) -> u8 {
+    (0..u8::MAX).find(|number| ExitCode::from(*number) == code).unwrap_or(u8::MAX)
 }

@@ -1,7 +1,5 @@
 //! The `hull` command's entry point.
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    hull_cli::main()
-}
+hull_sys::entry_point!(hull_cli::main);

@@ -31,7 +31,8 @@ pub struct ContainerState {
     pub pid: u32,
     /// The shim; 0 unless running.
     pub shim_pid: u32,
-    /// The boot during which it was started.
+    /// The boot during which it was started; empty where nobody will ask, for with auto-remove
+    /// no record is left.
     pub boot_id: String,
     /// When it last started, RFC 3339 with nanoseconds, UTC.
     pub started_at: Option<String>,
@@ -82,7 +83,7 @@ impl ContainerState {
             status: Status::Running,
             pid,
             shim_pid: std::process::id(),
-            boot_id: boot_id(),
+            boot_id: if auto_remove.is_some() { String::new() } else { boot_id() },
             started_at: Some(now()),
             finished_at: None,
             exit_code: 0,

@@ -161,7 +161,7 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let program = spawn(c"/bin/sh", c"sh", theirs.as_fd()).unwrap();
         drop(theirs);
-        let script = "exec 3>&0; ls -l /proc/$$/fd/1 /proc/$$/fd/2 >&3; env >&3; \
+        let script = "exec 3>&0; (ls -l /proc/$$/fd/1 /proc/$$/fd/2) >&3; env >&3; \
                       grep SigBlk /proc/self/status >&3; kill -9 $$\n";
         ours.write_all(script.as_bytes()).unwrap();
         let mut said = String::new();
