@@ -103,7 +103,7 @@ pub fn spawn(
         Ok(Some(Reply::Failed(failure))) => {
             // It cleans up and ends by itself. A caller that goes on living must not collect dead
             // children, and none has to wait for this one.
-            std::thread::spawn(move || child.wait());
+            std::thread::spawn(move || shim.wait());
             Err(failure.into())
         }
         other => {
