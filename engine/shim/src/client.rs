@@ -168,11 +168,38 @@ impl<'a> Shim<'a> {
     /// # Errors
     /// `Failed` with the kind of failure if the process cannot be started.
     pub fn exec(&self, request: ExecRequest) -> Result<ExecStarted, ControlError> {
-        let (socket, stream) = if request.attach.is_some() {
+        let attach = request.attach.is_some();
+        self.start_exec(Request::Exec(request), attach)
+    }
+
+    /// Keeps an exec for [`Self::exec_start`], by this process or another.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn exec_create(&self, request: ExecRequest) -> Result<(), ControlError> {
+        expect_done(&self.request(Request::ExecCreate(request), &[])?)
+    }
+
+    /// Starts an exec that was kept, with a stream if `attach` is set. `size` is in columns and
+    /// rows.
+    ///
+    /// # Errors
+    /// As [`Self::exec`].
+    pub fn exec_start(
+        &self,
+        id: &str,
+        attach: bool,
+        size: Option<(u16, u16)>,
+    ) -> Result<ExecStarted, ControlError> {
+        self.start_exec(Request::ExecStart { id: id.to_owned(), attach, size }, attach)
+    }
+
+    fn start_exec(&self, request: Request, attach: bool) -> Result<ExecStarted, ControlError> {
+        let (socket, stream) = if attach {
             let (ours, theirs) = UnixStream::pair()?;
-            (self.request(Request::Exec(request), &[theirs.as_fd()])?, Some(ours.into()))
+            (self.request(request, &[theirs.as_fd()])?, Some(ours.into()))
         } else {
-            (self.request(Request::Exec(request), &[])?, None)
+            (self.request(request, &[])?, None)
         };
         match reply(&socket)? {
             Reply::Started { pid } => {

@@ -130,6 +130,19 @@ pub enum Request {
     /// Run another process. Replies [`Reply::Started`], then at its end [`Reply::Exited`]. If
     /// `attach` is set, one descriptor comes with the request: the attached stream.
     Exec(ExecRequest),
+    /// Keep an exec that any process may start later, see [`Request::ExecStart`]. Reply
+    /// [`Reply::Done`]. The shim keeps the last 64 that were not started.
+    ExecCreate(ExecRequest),
+    /// Start an exec that was kept; from here on as [`Request::Exec`].
+    ExecStart {
+        /// Its id.
+        id: String,
+        /// Whether a stream comes with the request; its options are those it was made with.
+        attach: bool,
+        /// Columns and rows of its terminal, instead of those it was made with.
+        #[serde(default)]
+        size: Option<(u16, u16)>,
+    },
     /// Send a signal to the first process. Reply [`Reply::Done`].
     Signal {
         /// Its number.
@@ -169,6 +182,9 @@ pub struct ExecRequest {
     /// What its stream is connected to; `None` runs it detached, its output goes nowhere.
     #[serde(default)]
     pub attach: Option<AttachOptions>,
+    /// What the engine wants to be told with the exec's state; the shim does not read it.
+    #[serde(default)]
+    pub about: String,
 }
 
 /// What a shim answers.
@@ -208,8 +224,14 @@ pub struct Exit {
 pub struct ExecState {
     /// Process id in the engine's pid namespace.
     pub pid: u32,
-    /// `None` while it runs.
+    /// `None` before its end.
     pub exit_code: Option<i32>,
+    /// It was kept and not started yet.
+    #[serde(default)]
+    pub made: bool,
+    /// [`ExecRequest::about`].
+    #[serde(default)]
+    pub about: String,
 }
 
 /// Why something was not done.

@@ -193,6 +193,22 @@ fn privileged_execs_run_beside_the_first_process() {
         detached.attach = None;
         assert_eq!(shim.exec(detached).unwrap().exit.wait().unwrap().code, 3);
 
+        // One that is kept is known to all, and started once by whoever comes.
+        let kept = || hull_shim::protocol::ExecRequest {
+            about: "kept".to_owned(),
+            ..exec("k1", &["say", "out", "err"])
+        };
+        shim.exec_create(kept()).unwrap();
+        assert!(matches!(shim.exec_create(kept()), Err(ControlError::Failed(_))));
+        let state = shim.exec_state("k1").unwrap();
+        assert!(state.made && state.about == "kept" && state.exit_code.is_none());
+        let started = shim.exec_start("k1", true, None).unwrap();
+        assert_eq!(read_frames(UnixStream::from(started.stream.unwrap())).stdout, b"out");
+        assert_eq!(started.exit.wait().unwrap().code, 0);
+        assert!(matches!(shim.exec_start("k1", true, None), Err(ControlError::Failed(_))));
+        let state = shim.exec_state("k1").unwrap();
+        assert!(!state.made && state.about == "kept" && state.exit_code == Some(0));
+
         // What an exec leaves in the background may go on writing.
         let left = shim.exec(exec("e5", &["background"])).unwrap();
         assert_eq!(left.exit.wait().unwrap().code, 0);

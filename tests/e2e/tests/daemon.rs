@@ -9,6 +9,7 @@ use hull_test_support::busybox::busybox_image;
 use hull_test_support::daemon::{Daemon, raw};
 use hull_test_support::{Hull, eventually};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 fn with_busybox() -> Option<Hull> {
     let hull = Hull::new()?;
@@ -122,6 +123,54 @@ fn privileged_daemon_of_a_service_manager() {
     hull.fails(&["daemon", "-H", "fd://"], 1, "no socket was handed over");
     hull.fails(&["daemon", "-H", "tcp://127.0.0.1:1"], 1, "only unix://");
     hull.fails(&["-H", "unix:///a", "daemon"], 1, "after the command");
+    hull.finish();
+}
+
+#[test]
+fn privileged_execs_are_known_to_every_daemon() {
+    let Some(hull) = with_busybox() else { return };
+    let (one, other) = (Daemon::start(&hull), Daemon::start_at(&hull, "other", &[]));
+    hull.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let make = |body: Value| {
+        let (status, answer) = one.ask("POST /containers/box/exec", &body.to_string());
+        assert_eq!(status, 201, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["Id"].as_str().unwrap().to_owned()
+    };
+    let look = |daemon: &Daemon, id: &str| -> Value {
+        let (status, answer) = daemon.ask(&format!("GET /exec/{id}/json"), "");
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str(&answer).unwrap()
+    };
+    let id = make(json!({"Cmd": ["sh", "-c", "echo out; exit 7"], "AttachStdout": true}));
+    assert_eq!(look(&other, &id)["Running"], false);
+    assert_eq!(look(&other, &id)["ProcessConfig"]["entrypoint"], "sh");
+    // Without `Upgrade` the connection itself is the stream.
+    let start = format!("POST /exec/{id}/start");
+    let (status, stream) = other.ask(&start, r#"{"Detach": false}"#);
+    assert_eq!((status, stream.as_bytes()), (200, &b"\x01\0\0\0\0\0\0\x04out\n"[..]));
+    for daemon in [&one, &other] {
+        let exec = look(daemon, &id);
+        assert_eq!((&exec["Running"], &exec["ExitCode"]), (&json!(false), &json!(7)), "{exec}");
+        let (status, answer) = daemon.ask(&start, "{}");
+        assert!(status == 409 && answer.contains("has already run"), "{status} {answer}");
+    }
+
+    let id = make(json!({"Cmd": ["sleep", "1000"]}));
+    let (status, answer) = other.ask(&format!("POST /exec/{id}/start"), r#"{"Detach": true}"#);
+    assert_eq!((status, answer.as_str()), (200, ""));
+    let exec = look(&one, &id);
+    assert!(exec["Running"] == true && exec["Pid"].as_i64() > Some(0), "{exec}");
+    assert_eq!(one.ask("GET /exec/none/json", "").0, 404);
+    let none = format!("{}{}", &id[..32], "0".repeat(32));
+    assert_eq!(one.ask(&format!("POST /exec/{none}/start"), "").0, 404);
+
+    // One that could not be started says so to all.
+    let id = make(json!({"Cmd": ["/none"]}));
+    assert_eq!(other.ask(&format!("POST /exec/{id}/start"), r#"{"Detach": true}"#).0, 400);
+    assert_eq!(look(&one, &id)["ExitCode"], 127);
+    hull.ok(&["kill", "box"]);
+    drop((one, other));
     hull.finish();
 }
 

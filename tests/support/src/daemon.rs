@@ -28,8 +28,14 @@ impl Daemon {
     /// The same with more options.
     #[track_caller]
     pub fn start_with(hull: &Hull, options: &[&str]) -> Self {
-        let socket = hull.folder().join("daemon.sock");
-        let log = hull.folder().join("daemon.log");
+        Self::start_at(hull, "daemon", options)
+    }
+
+    /// The same with a socket of another name, beside other daemons.
+    #[track_caller]
+    pub fn start_at(hull: &Hull, name: &str, options: &[&str]) -> Self {
+        let socket = hull.folder().join(format!("{name}.sock"));
+        let log = hull.folder().join(format!("{name}.log"));
         let address = format!("unix://{}", socket.display());
         let mut words = vec!["daemon", "-H", &address];
         words.extend(options);
@@ -60,6 +66,23 @@ impl Daemon {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Asks and reads the whole answer: its status and its body. `request` is like `GET /info`.
+    #[track_caller]
+    pub fn ask(&self, request: &str, body: &str) -> (u16, String) {
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let length = body.len();
+        let answer = self.raw(
+            format!(
+                "{request} HTTP/1.1\r\nHost: hull\r\nConnection: close\r\n{kind}\
+                 Content-Length: {length}\r\n\r\n{body}"
+            )
+            .as_bytes(),
+        );
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.unwrap_or_else(|| panic!("{request}: {answer:?}")), body.to_owned())
     }
 
     /// Sends bytes on a new connection and reads until the daemon closes it, at most ten seconds

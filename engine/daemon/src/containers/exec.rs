@@ -4,38 +4,44 @@ use super::attach::{content_type, detach_keys, needs_upgrade, relay_then};
 use super::control::{on_shim, size};
 use super::create::random_id;
 use super::stored::{Container, is_running};
+use super::sweep::with_run_directory;
 use super::{host, merge, spec};
 use crate::error::ApiError;
 use crate::http::{Query, Request, Response, json, json_with, status, switch};
-use crate::service::{Engine, Service};
+use crate::service::{Clients, Engine, Service};
 use hull_api::{ExecCreateBody, ExecInspectResponse, ExecProcessConfig, ExecStartBody, IdResponse};
 use hull_sandbox::capability::Capability;
 use hull_sandbox::spec::Process;
-use hull_shim::client::{ControlError, ExitWaiter};
-use hull_shim::protocol::{AttachOptions, ExecRequest};
+use hull_shim::client::{ControlError, ExecStarted, ExitWaiter, Shim};
+use hull_shim::protocol::{AttachOptions, ExecRequest, ExecState, FailureKind};
 use hyper::StatusCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Execs that are kept; beyond that, those that ended are forgotten.
 const KEPT: usize = 256;
 
+/// How many digits of its container's id an exec's id begins with.
+const OWNER: usize = 32;
+
 /// How long an exit may lag behind the end of the output.
 const LAG: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// One exec, from its making to the end of this process.
-#[derive(Debug, Clone)]
+/// What this process knows of an exec: of each that it has started, and in a process that serves
+/// only itself of those it has made. Otherwise the container's shim keeps an exec until somebody
+/// starts it.
+#[derive(Debug)]
 pub(crate) struct Exec {
     container_id: String,
+    /// As the client sent it, without the environment.
     body: ExecCreateBody,
-    process: Process,
-    detach_keys: Vec<u8>,
     phase: Phase,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Phase {
-    Made,
+    Made(Box<ExecRequest>),
     Starting,
     Started {
         pid: u32,
@@ -46,6 +52,14 @@ enum Phase {
     Exited {
         code: i32,
     },
+}
+
+/// What is shown of an exec.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    NotStarted,
+    Running(u32),
+    Exited(i32),
 }
 
 impl Exec {
@@ -67,22 +81,12 @@ pub(crate) async fn exec_create(
 ) -> Result<Response, ApiError> {
     let body: ExecCreateBody = Request::json(request.body).await?;
     let text = text.to_owned();
-    let id = service
-        .run(move |engine| {
-            let exec = make(engine, &text, body)?;
-            let id = random_id()?;
-            let mut execs = engine.live().execs();
-            if execs.len() >= KEPT {
-                execs.retain(|_, exec| !matches!(exec.phase, Phase::Exited { .. }));
-            }
-            execs.insert(id.clone(), exec);
-            Ok(id)
-        })
-        .await?;
+    let id = service.run(move |engine| make(engine, &text, body)).await?;
     json_with(StatusCode::CREATED, &IdResponse { id })
 }
 
-fn make(engine: &Engine, text: &str, body: ExecCreateBody) -> Result<Exec, ApiError> {
+/// Makes an exec and leaves it where whoever starts it will look; its id.
+fn make(engine: &Engine, text: &str, mut body: ExecCreateBody) -> Result<String, ApiError> {
     if body.cmd.is_empty() {
         return Err(ApiError::invalid("No exec command specified"));
     }
@@ -97,9 +101,54 @@ fn make(engine: &Engine, text: &str, body: ExecCreateBody) -> Result<Exec, ApiEr
     if !is_running(state.as_ref()) {
         return Err(ApiError::conflict(format!("container {container_id} is not running")));
     }
-    let detach_keys = detach_keys(body.detach_keys.as_deref().filter(|keys| !keys.is_empty()))?;
     let process = process(&container, &body)?;
-    Ok(Exec { container_id, body, process, detach_keys, phase: Phase::Made })
+    body.env.clear();
+    let attach = AttachOptions {
+        stdin: body.attach_stdin,
+        stdout: body.attach_stdout,
+        stderr: body.attach_stderr,
+        detach_keys: detach_keys(body.detach_keys.as_deref().filter(|keys| !keys.is_empty()))?,
+    };
+    // The id says whose it is, so that every process finds it.
+    let id = format!("{}{}", &container_id[..OWNER], &random_id()?[OWNER..]);
+    let about = serde_json::to_string(&body).map_err(|error| ApiError::internal(&error))?;
+    let request = ExecRequest { id: id.clone(), process, attach: Some(attach), about };
+    match engine.config().clients {
+        Clients::Own => {
+            let phase = Phase::Made(Box::new(request));
+            remember(engine, &id, Exec { container_id, body, phase });
+        }
+        Clients::Many => on_shim(engine, &container_id, |shim| shim.exec_create(request))?,
+    }
+    Ok(id)
+}
+
+fn remember(engine: &Engine, id: &str, exec: Exec) {
+    let mut execs = engine.live().execs();
+    if execs.len() >= KEPT {
+        execs.retain(|_, exec| !matches!(exec.phase, Phase::Exited { .. }));
+    }
+    execs.insert(id.to_owned(), exec);
+}
+
+/// The running container that an exec's id names.
+fn owner(engine: &Engine, id: &str) -> Result<String, ApiError> {
+    let prefix = id.get(..OWNER).filter(|_| id.is_ascii()).ok_or_else(|| no_such_exec(id))?;
+    let running = with_run_directory(engine.store()?)?;
+    running.into_iter().find(|own| own.starts_with(prefix)).ok_or_else(|| no_such_exec(id))
+}
+
+/// Asks the shim of its container for an exec.
+fn kept(engine: &Engine, id: &str) -> Result<(String, ExecCreateBody, ExecState), ApiError> {
+    let container_id = owner(engine, id)?;
+    let state = on_shim(engine, &container_id, |shim| match shim.exec_state(id) {
+        Err(ControlError::Failed(failure)) if failure.kind == FailureKind::NotFound => {
+            Ok(Err(no_such_exec(id)))
+        }
+        other => other.map(Ok),
+    })??;
+    let body = serde_json::from_str(&state.about).unwrap_or_default();
+    Ok((container_id, body, state))
 }
 
 fn process(container: &Container, body: &ExecCreateBody) -> Result<Process, ApiError> {
@@ -153,54 +202,74 @@ pub(crate) async fn exec_start(
     Ok(switch(content_type(terminal)))
 }
 
-fn begin(
-    engine: &Engine,
-    id: &str,
-    body: &ExecStartBody,
-) -> Result<(Option<std::os::fd::OwnedFd>, bool), ApiError> {
-    let exec = {
+/// What an exec was started as.
+type Begun = (Option<OwnedFd>, bool);
+
+fn begin(engine: &Engine, id: &str, body: &ExecStartBody) -> Result<Begun, ApiError> {
+    let has_run = || ApiError::conflict(format!("exec command {id} has already run"));
+    let size = body.console_size.map(|[rows, columns]| (columns, rows));
+    let mine = {
         let mut execs = engine.live().execs();
-        let exec = execs.get_mut(id).ok_or_else(|| no_such_exec(id))?;
-        if !matches!(exec.phase, Phase::Made) {
-            return Err(ApiError::conflict(format!("exec command {id} has already run")));
-        }
-        exec.phase = Phase::Starting;
-        exec.clone()
-    };
-    let mut process = exec.process;
-    if let Some([rows, columns]) = body.console_size {
-        process.terminal_size = Some((columns, rows));
-    }
-    let attach = AttachOptions {
-        stdin: exec.body.attach_stdin,
-        stdout: exec.body.attach_stdout,
-        stderr: exec.body.attach_stderr,
-        detach_keys: exec.detach_keys,
-    };
-    let terminal = process.terminal;
-    let request =
-        ExecRequest { id: id.to_owned(), process, attach: (!body.detach).then_some(attach) };
-    let started = on_shim(engine, &exec.container_id, |shim| match shim.exec(request) {
-        Err(ControlError::Failed(failure)) => Ok(Err(ApiError::from(failure))),
-        other => other.map(Ok),
-    })
-    .and_then(|started| started);
-    let mut execs = engine.live().execs();
-    match started {
-        Ok(started) => {
-            if let Some(exec) = execs.get_mut(id) {
-                let exit = Arc::new(started.exit);
-                exec.phase = Phase::Started { pid: started.pid, exit, output_ended: false };
+        execs.get_mut(id).map(|exec| {
+            let phase = std::mem::replace(&mut exec.phase, Phase::Starting);
+            match phase {
+                Phase::Made(request) => Ok((exec.container_id.clone(), request)),
+                other => {
+                    exec.phase = other;
+                    Err(has_run())
+                }
             }
-            Ok((started.stream, terminal))
+        })
+    };
+    let (container_id, terminal, started) = match mine.transpose()? {
+        Some((container_id, mut request)) => {
+            let terminal = request.process.terminal;
+            request.attach = request.attach.filter(|_| !body.detach);
+            request.process.terminal_size = size.or(request.process.terminal_size);
+            let started = start(engine, &container_id, |shim| shim.exec(*request));
+            (container_id, terminal, started)
+        }
+        None => {
+            let (container_id, made, state) = kept(engine, id)?;
+            if !state.made {
+                return Err(has_run());
+            }
+            let terminal = made.tty;
+            let exec =
+                Exec { container_id: container_id.clone(), body: made, phase: Phase::Starting };
+            remember(engine, id, exec);
+            let attach = !body.detach;
+            let started = start(engine, &container_id, |shim| shim.exec_start(id, attach, size));
+            (container_id, terminal, started)
+        }
+    };
+    let mut stream = None;
+    let (phase, result) = match started {
+        Ok(started) => {
+            stream = started.stream;
+            let exit = Arc::new(started.exit);
+            (Phase::Started { pid: started.pid, exit, output_ended: false }, Ok(()))
         }
         Err(error) => {
-            if let Some(exec) = execs.get_mut(id) {
-                exec.phase = Phase::Exited { code: exit_code(&error) };
-            }
-            Err(error)
+            tracing::debug!(container_id, exec = id, %error, "an exec could not be started");
+            (Phase::Exited { code: exit_code(&error) }, Err(error))
         }
+    };
+    if let Some(exec) = engine.live().execs().get_mut(id) {
+        exec.phase = phase;
     }
+    result.map(|()| (stream, terminal))
+}
+
+fn start(
+    engine: &Engine,
+    container_id: &str,
+    ask: impl FnOnce(&Shim<'_>) -> Result<ExecStarted, ControlError>,
+) -> Result<ExecStarted, ApiError> {
+    on_shim(engine, container_id, |shim| match ask(shim) {
+        Err(ControlError::Failed(failure)) => Ok(Err(ApiError::from(failure))),
+        other => other.map(Ok),
+    })?
 }
 
 fn exit_code(error: &ApiError) -> i32 {
@@ -220,10 +289,8 @@ pub(crate) async fn exec_resize(
     let id = id.to_owned();
     service
         .run(move |engine| {
-            let container = {
-                let execs = engine.live().execs();
-                execs.get(&id).ok_or_else(|| no_such_exec(&id))?.container_id.clone()
-            };
+            let mine = engine.live().execs().get(&id).map(|exec| exec.container_id.clone());
+            let container = mine.map_or_else(|| owner(engine, &id), Ok)?;
             on_shim(engine, &container, |shim| shim.resize(columns, rows, Some(&id)))
         })
         .await?;
@@ -237,40 +304,64 @@ pub(crate) async fn exec_inspect(service: &Service, id: &str) -> Result<Response
 }
 
 fn response(engine: &Engine, id: &str) -> Result<ExecInspectResponse, ApiError> {
-    let mut exec = engine.live().execs().get(id).cloned().ok_or_else(|| no_such_exec(id))?;
-    if let Phase::Started { exit, output_ended, .. } = &exec.phase
-        && let Some(code) = code_of(exit, *output_ended)
-    {
-        exec.phase = Phase::Exited { code };
-        if let Some(kept) = engine.live().execs().get_mut(id) {
-            kept.phase = Phase::Exited { code };
+    let (container_id, body, shown) = match mine(engine, id) {
+        Some(mine) => mine,
+        None => {
+            let (container_id, body, state) = kept(engine, id)?;
+            let shown = match state.exit_code {
+                Some(code) => Shown::Exited(code),
+                None if state.made => Shown::NotStarted,
+                None => Shown::Running(state.pid),
+            };
+            (container_id, body, shown)
         }
-    }
-    let (running, exit_code, pid) = match &exec.phase {
-        Phase::Made | Phase::Starting => (false, None, 0),
-        Phase::Started { pid, .. } => (true, None, i64::from(*pid)),
-        Phase::Exited { code } => (false, Some(i64::from(*code)), 0),
     };
-    let (entrypoint, arguments) = exec.body.cmd.split_first().unwrap_or((&exec.container_id, &[]));
+    let (running, exit_code, pid) = match shown {
+        Shown::NotStarted => (false, None, 0),
+        Shown::Running(pid) => (true, None, i64::from(pid)),
+        Shown::Exited(code) => (false, Some(i64::from(code)), 0),
+    };
+    let (entrypoint, arguments) = body.cmd.split_first().unwrap_or((&container_id, &[]));
     Ok(ExecInspectResponse {
         id: id.to_owned(),
         running,
         exit_code,
         process_config: ExecProcessConfig {
-            tty: exec.body.tty,
+            tty: body.tty,
             entrypoint: entrypoint.clone(),
             arguments: arguments.to_vec(),
-            privileged: Some(exec.body.privileged),
-            user: Some(exec.body.user.clone()).filter(|user| !user.is_empty()),
+            privileged: Some(body.privileged),
+            user: Some(body.user).filter(|user| !user.is_empty()),
         },
-        open_stdin: exec.body.attach_stdin,
-        open_stderr: exec.body.attach_stderr,
-        open_stdout: exec.body.attach_stdout,
+        open_stdin: body.attach_stdin,
+        open_stderr: body.attach_stderr,
+        open_stdout: body.attach_stdout,
         can_remove: !running,
-        container_id: exec.container_id.clone(),
-        detach_keys: exec.body.detach_keys.clone().unwrap_or_default(),
+        container_id,
+        detach_keys: body.detach_keys.unwrap_or_default(),
         pid,
     })
+}
+
+/// An exec that this process knows, as it is now.
+fn mine(engine: &Engine, id: &str) -> Option<(String, ExecCreateBody, Shown)> {
+    let (waiter, near) = match &engine.live().execs().get(id)?.phase {
+        Phase::Started { exit, output_ended, .. } => (Some(Arc::clone(exit)), *output_ended),
+        _ => (None, false),
+    };
+    // Not under the lock: it may wait.
+    let code = waiter.and_then(|exit| code_of(&exit, near));
+    let mut execs = engine.live().execs();
+    let exec = execs.get_mut(id)?;
+    if let Some(code) = code {
+        exec.phase = Phase::Exited { code };
+    }
+    let shown = match &exec.phase {
+        Phase::Made(_) | Phase::Starting => Shown::NotStarted,
+        Phase::Started { pid, .. } => Shown::Running(*pid),
+        Phase::Exited { code } => Shown::Exited(*code),
+    };
+    Some((exec.container_id.clone(), exec.body.clone(), shown))
 }
 
 /// The exit code if it was told; waits a moment where it must be near.

@@ -31,7 +31,7 @@ pub(crate) fn sweep_others(engine: &Engine, own: &str) -> Result<(), ApiError> {
 }
 
 /// Ids of containers that were started since boot and not removed.
-fn with_run_directory(store: &Store) -> Result<Vec<String>, ApiError> {
+pub(super) fn with_run_directory(store: &Store) -> Result<Vec<String>, ApiError> {
     let path = store.exec_root().join("containers");
     let failed = |error: std::io::Error| {
         ApiError::internal(&error).context(&format!("cannot list {}", path.display()))

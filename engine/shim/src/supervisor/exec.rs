@@ -16,12 +16,13 @@ use crate::stdio::{Wanted, make};
 use crate::streams::{self, Streams};
 use crate::waiters::{Waiters, reply};
 
-/// Ended execs that are remembered.
+/// Ended execs that are remembered, and execs that are kept without being started.
 const REMEMBERED: usize = 64;
 
 /// All execs of a container.
 #[derive(Debug, Default)]
 pub(crate) struct Execs {
+    made: VecDeque<ExecRequest>,
     running: Vec<Exec>,
     ended: VecDeque<(String, ExecState)>,
 }
@@ -29,6 +30,7 @@ pub(crate) struct Execs {
 #[derive(Debug)]
 struct Exec {
     id: String,
+    about: String,
     process: ExecProcess,
     exit_code: Option<i32>,
     streams: Streams,
@@ -44,6 +46,52 @@ pub(crate) enum Token {
 }
 
 impl Execs {
+    /// Keeps an exec to be started later; the oldest goes if there are too many.
+    ///
+    /// # Errors
+    /// An id that is taken.
+    pub(crate) fn keep(&mut self, request: ExecRequest) -> Result<(), Failure> {
+        if self.state(&request.id).is_some() {
+            return Err(taken(&request.id));
+        }
+        self.made.push_back(request);
+        self.made.drain(..self.made.len().saturating_sub(REMEMBERED));
+        Ok(())
+    }
+
+    /// Takes an exec that was kept, to start it with or without a stream.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Invalid` if it was started before.
+    pub(crate) fn take(
+        &mut self,
+        id: &str,
+        attach: bool,
+        size: Option<(u16, u16)>,
+    ) -> Result<ExecRequest, Failure> {
+        let Some(index) = self.made.iter().position(|made| made.id == id) else {
+            return Err(if self.state(id).is_some() { taken(id) } else { no_exec(id) });
+        };
+        let mut request = self.made.remove(index).expect("it was just found");
+        if !attach {
+            request.attach = None;
+        }
+        if size.is_some() {
+            request.process.terminal_size = size;
+        }
+        Ok(request)
+    }
+
+    /// Remembers an exec that was kept and could not be started.
+    pub(crate) fn failed(&mut self, id: String, about: String, code: i32) {
+        self.remember(id, ExecState { pid: 0, exit_code: Some(code), made: false, about });
+    }
+
+    fn remember(&mut self, id: String, state: ExecState) {
+        self.ended.push_back((id, state));
+        self.ended.drain(..self.ended.len().saturating_sub(REMEMBERED));
+    }
+
     /// Starts a process. `stream` is its attached stream, `socket` waits for its exit.
     ///
     /// # Errors
@@ -55,8 +103,7 @@ impl Execs {
         stream: Option<OwnedFd>,
     ) -> Result<ExecStart<'_>, Failure> {
         if self.state(&request.id).is_some() {
-            let message = format!("exec {} was started before", request.id);
-            return Err(Failure::new(FailureKind::Invalid, message));
+            return Err(taken(&request.id));
         }
         if request.attach.is_some() != stream.is_some() {
             let message = format!("exec {} came without its stream", request.id);
@@ -84,7 +131,8 @@ impl Execs {
             streams.attach(stream, attach, Standing::Owner);
         }
         let waiters = Waiters::default();
-        let exec = Exec { id: request.id, process, exit_code: None, streams, waiters };
+        let ExecRequest { id, about, .. } = request;
+        let exec = Exec { id, about, process, exit_code: None, streams, waiters };
         self.running.push(exec);
         Ok(ExecStart { exec: self.running.last_mut().expect("one was just added") })
     }
@@ -93,17 +141,20 @@ impl Execs {
     pub(crate) fn state(&self, id: &str) -> Option<ExecState> {
         let running = self.running.iter().find(|exec| exec.id == id).map(Exec::state);
         let ended = || self.ended.iter().find(|(ended, _)| ended == id);
-        running.or_else(|| ended().map(|(_, state)| state.clone()))
+        let made = || self.made.iter().find(|made| made.id == id);
+        running.or_else(|| ended().map(|(_, state)| state.clone())).or_else(|| {
+            let about = made()?.about.clone();
+            Some(ExecState { pid: 0, exit_code: None, made: true, about })
+        })
     }
 
     /// Tells `socket` how the exec ends, at once if it has.
     pub(crate) fn wait(&mut self, id: &str, socket: OwnedFd) {
-        match self.state(id).map(|state| state.exit_code) {
-            Some(None) => {
-                let running = self.running.iter_mut().find(|exec| exec.id == id);
-                running.expect("only running ones have no code").waiters.add(socket);
-            }
-            Some(Some(code)) => reply(socket, &Reply::Exited(Exit { code, ..Exit::default() })),
+        if let Some(code) = self.state(id).and_then(|state| state.exit_code) {
+            return reply(socket, &Reply::Exited(Exit { code, ..Exit::default() }));
+        }
+        match self.running.iter_mut().find(|exec| exec.id == id) {
+            Some(running) => running.waiters.add(socket),
             None => reply(socket, &Reply::Failed(no_exec(id))),
         }
     }
@@ -158,9 +209,9 @@ impl Execs {
                 exec.exit_code = Some(code);
                 // What it left running in the background may still write.
                 exec.streams.finish(true, buffer);
-                self.ended.push_back((exec.id.clone(), exec.state()));
-                self.ended.drain(..self.ended.len().saturating_sub(REMEMBERED));
                 exec.waiters.tell(&Exit { code, ..Exit::default() });
+                let (id, state) = (exec.id.clone(), exec.state());
+                self.remember(id, state);
             }
         }
     }
@@ -194,8 +245,13 @@ impl ExecStart<'_> {
 
 impl Exec {
     fn state(&self) -> ExecState {
-        ExecState { pid: number(self.process.pid), exit_code: self.exit_code }
+        let about = self.about.clone();
+        ExecState { pid: number(self.process.pid), exit_code: self.exit_code, made: false, about }
     }
+}
+
+fn taken(id: &str) -> Failure {
+    Failure::new(FailureKind::Invalid, format!("exec {id} was started before"))
 }
 
 pub(crate) fn no_exec(id: &str) -> Failure {

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use hull_shim::protocol::{Failure, FailureKind, Reply, Request};
+use hull_shim::protocol::{ExecRequest, Failure, FailureKind, Reply, Request};
 use rustix::event::PollFlags;
 use rustix::net::SocketFlags;
 
@@ -141,15 +141,18 @@ impl Supervisor {
                 self.live.streams.attach(socket, options, Standing::Visitor);
             }
             Request::Exec(request) => {
-                let stream = descriptors.into_iter().next();
-                match self.execs.start(&self.live.running, request, stream) {
-                    Ok(exec) => {
-                        reply(&socket, &Reply::Started { pid: exec.pid() });
-                        exec.wait(socket);
-                    }
-                    Err(failure) => reply(socket, &Reply::Failed(failure)),
-                }
+                self.exec(request, descriptors, socket);
             }
+            Request::ExecCreate(request) => done(socket, self.execs.keep(request)),
+            Request::ExecStart { id, attach, size } => match self.execs.take(&id, attach, size) {
+                Ok(request) => {
+                    let about = request.about.clone();
+                    if let Some(code) = self.exec(request, descriptors, socket) {
+                        self.execs.failed(id, about, code);
+                    }
+                }
+                Err(failure) => reply(socket, &Reply::Failed(failure)),
+            },
             Request::Signal { signal } => done(socket, self.signal(signal)),
             Request::Resize { columns, rows, exec: Some(id) } => {
                 done(socket, self.execs.resize(&id, columns, rows));
@@ -163,6 +166,28 @@ impl Supervisor {
                 Some(state) => reply(socket, &Reply::Exec(state)),
                 None => reply(socket, &Reply::Failed(no_exec(&id))),
             },
+        }
+    }
+
+    /// Starts a process and answers; the exit code of a start that failed.
+    fn exec(
+        &mut self,
+        request: ExecRequest,
+        descriptors: Vec<OwnedFd>,
+        socket: OwnedFd,
+    ) -> Option<i32> {
+        let stream = descriptors.into_iter().next();
+        match self.execs.start(&self.live.running, request, stream) {
+            Ok(exec) => {
+                reply(&socket, &Reply::Started { pid: exec.pid() });
+                exec.wait(socket);
+                None
+            }
+            Err(failure) => {
+                let code = failure.exit_code();
+                reply(socket, &Reply::Failed(failure));
+                Some(code)
+            }
         }
     }
 

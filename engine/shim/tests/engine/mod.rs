@@ -230,7 +230,12 @@ pub(crate) fn process(arguments: &[&str]) -> Process {
 }
 
 pub(crate) fn exec(id: &str, arguments: &[&str]) -> ExecRequest {
-    ExecRequest { id: id.into(), process: process(arguments), attach: Some(everything()) }
+    ExecRequest {
+        id: id.into(),
+        process: process(arguments),
+        attach: Some(everything()),
+        about: String::new(),
+    }
 }
 
 fn request(id: &str, arguments: &[&str]) -> StartRequest {
