@@ -139,9 +139,9 @@ pub(crate) fn detach_keys(text: Option<&str>) -> Result<Vec<u8>, ApiError> {
         .map(|key| match (key.as_bytes(), key.strip_prefix("ctrl-").map(str::as_bytes)) {
             (&[byte], _) => Ok(byte),
             (_, Some(&[byte @ (b'a'..=b'z' | b'@' | b'['..=b'_')])) => Ok(byte & 0x1f),
-            _ => {
-                Err(ApiError::invalid(format!("invalid detach keys ({text}): unknown key {key:?}")))
-            }
+            _ => Err(ApiError::invalid(format!(
+                "Invalid detach keys ({text}) provided: unknown key {key:?}"
+            ))),
         })
         .collect()
 }

@@ -142,10 +142,14 @@ pub(crate) async fn resize(
 
 /// Columns and rows.
 pub(crate) fn size(query: &Query) -> Result<(u16, u16), ApiError> {
-    let side = |name: &str| {
-        query.number::<u16>(name)?.ok_or_else(|| ApiError::invalid(format!("{name} is missing")))
+    let side = |name: &str, word: &str| {
+        let text = query.get(name).unwrap_or_default();
+        text.parse().map_err(|_| {
+            ApiError::invalid(format!("invalid resize {word} {text:?}: invalid syntax"))
+        })
     };
-    Ok((side("w")?, side("h")?))
+    let rows = side("h", "height")?;
+    Ok((side("w", "width")?, rows))
 }
 
 /// Asks the shim of a container (full id).

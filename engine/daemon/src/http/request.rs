@@ -5,10 +5,10 @@ use super::query::decode;
 use crate::error::ApiError;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hull_api::{API_VERSION, MIN_API_VERSION};
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderMap};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Uri};
+use hyper::{Method, Uri, Version};
 use serde::de::DeserializeOwned;
 
 /// The most bytes a JSON body may have: a seccomp profile travels in one.
@@ -49,6 +49,12 @@ impl Request {
         let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
         let segments = segments(&parts.uri)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+        if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
+            return Err(ApiError::invalid("missing required Host header"));
+        }
+        if !body.is_end_stream() && carries_json(&method, &segments) {
+            check_json(&parts.headers)?;
+        }
         Ok(Self { method, segments, query, headers: parts.headers, body, upgrade })
     }
 
@@ -59,10 +65,9 @@ impl Request {
     pub async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, ApiError> {
         let bytes = read(body).await?;
         if bytes.is_empty() {
-            return Err(ApiError::invalid("invalid request body: it is empty"));
+            return Err(ApiError::invalid("invalid JSON: got EOF while reading request body"));
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| ApiError::invalid(format!("invalid JSON in the request: {error}")))
+        parse(&bytes)
     }
 
     /// Reads the body as JSON; an empty one gives the default.
@@ -76,8 +81,7 @@ impl Request {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(T::default());
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| ApiError::invalid(format!("invalid JSON in the request: {error}")))
+        parse(&bytes)
     }
 
     /// The announced length of the body in bytes, if any.
@@ -85,6 +89,47 @@ impl Request {
     pub fn content_length(&self) -> Option<u64> {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
+}
+
+/// Whether the body of such a request is JSON, and nothing else may be in it.
+fn carries_json(method: &Method, segments: &[String]) -> bool {
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    method == Method::POST
+        && matches!(
+            segments.as_slice(),
+            ["containers" | "volumes" | "networks", "create"]
+                | ["containers", _, "exec" | "update"]
+                | ["networks", _, "connect" | "disconnect"]
+                | ["exec", _, "start"]
+                | ["commit" | "auth"]
+        )
+}
+
+/// Refuses a body that says it is something else than JSON, in Docker's words: a web form that
+/// another site sends cannot say that it is JSON.
+fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let text = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    let malformed =
+        |why| ApiError::invalid(format!("malformed Content-Type header ({text}): mime: {why}"));
+    let mut parts = text.split(';');
+    let media = parts.next().unwrap_or_default().trim();
+    if media.is_empty() {
+        return Err(malformed("no media type"));
+    }
+    if parts.any(|part| !part.contains('=')) {
+        return Err(malformed("invalid media parameter"));
+    }
+    if !media.eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::invalid(format!(
+            "unsupported Content-Type header ({text}): must be 'application/json'"
+        )));
+    }
+    Ok(())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::invalid(format!("invalid JSON: {error}")))
 }
 
 async fn read(body: Incoming) -> Result<bytes::Bytes, ApiError> {
@@ -114,9 +159,9 @@ fn segments(uri: &Uri) -> Result<Vec<String>, ApiError> {
 fn split_version(path: &str) -> Option<(&str, &str)> {
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     let version = first.strip_prefix('v')?;
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (major, minor) = version.split_once('.')?;
-    (digits(major) && digits(minor)).then_some((version, rest))
+    let numbers = version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    (numbers && version.starts_with(|first: char| first.is_ascii_digit()))
+        .then_some((version, rest))
 }
 
 fn check_version(version: &str) -> Result<(), ApiError> {
@@ -135,9 +180,9 @@ fn check_version(version: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn number(version: &str) -> (u64, u64) {
-    let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
-    (major.parse().unwrap_or(u64::MAX), minor.parse().unwrap_or(u64::MAX))
+/// Its numbers, which compare like the versions.
+fn number(version: &str) -> Vec<u64> {
+    version.split('.').map(|number| number.parse().unwrap_or(u64::MAX)).collect()
 }
 
 #[cfg(test)]
@@ -158,9 +203,30 @@ mod tests {
         check("/v1.51/containers/json", Ok(&["containers", "json"]));
         check("/v1.24/images/a%2Fb/json", Ok(&["images", "a/b", "json"]));
         check("/volumes/v1", Ok(&["volumes", "v1"]));
+        check("/v/info", Ok(&["v", "info"]));
+        check("/v1/info", Err("too old"));
+        check("/v1.51.1/info", Err("too new"));
         check("/v1.52/info", Err("too new"));
         check("/v2.0/info", Err("too new"));
         check("/v1.23/info", Err("too old"));
         check("/v1.99999999999999999999999/info", Err("too new"));
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        let check = |text: &str, part: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, text.parse().unwrap());
+            let found = check_json(&headers).map_err(|error| error.message);
+            match part {
+                "" => found.unwrap(),
+                part => assert!(found.unwrap_err().contains(part), "{text}"),
+            }
+        };
+        check("application/json", "");
+        check("Application/JSON; charset=utf-8", "");
+        check("text/plain", "unsupported Content-Type header (text/plain): must be");
+        check("application/json; charset", "mime: invalid media parameter");
+        check("", "malformed Content-Type header (): mime: no media type");
     }
 }

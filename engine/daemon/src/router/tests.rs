@@ -30,8 +30,9 @@ fn service(root: &tempfile::TempDir) -> Service {
 async fn ask_with(service: &Service, request: &str, headers: &str, body: &str) -> Answer {
     let mut connection = service.connect();
     let length = body.len();
+    let kind = "Content-Type: application/json\r\n";
     let text = format!(
-        "{request} HTTP/1.1\r\nHost: hull\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        "{request} HTTP/1.1\r\nHost: hull\r\nConnection: close\r\n{kind}{headers}Content-Length: {length}\r\n\r\n{body}"
     );
     connection.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -86,7 +87,7 @@ async fn bad_requests_are_refused_with_a_message() {
         ("POST /containers/none/attach", "", 400, "Upgrade"),
         ("GET /containers/none/logs", "", 400, "choose at least one stream"),
         ("DELETE /containers/none", "", 404, "No such container: none"),
-        ("POST /containers/create", "", 400, "it is empty"),
+        ("POST /containers/create", "", 400, "got EOF while reading request body"),
         ("POST /containers/create", "{", 400, "invalid JSON"),
         ("POST /containers/create", "{\"Tty\":7}", 400, "invalid JSON"),
         ("POST /containers/create", "{}", 400, "no image given"),

@@ -94,13 +94,18 @@ impl Connection {
 
 /// Reads until the end of a head is there; false if the client is done before.
 async fn read_head(stream: &mut UnixStream, bytes: &mut Vec<u8>) -> io::Result<bool> {
-    while find(bytes, END).is_none() && bytes.len() < MAX_HEAD {
+    while head_end(bytes).is_none() && bytes.len() < MAX_HEAD {
         bytes.reserve(4096);
         if stream.read_buf(bytes).await? == 0 {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Where a head ends; clients that are sloppy about line ends are understood.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    find(bytes, END).or_else(|| find(bytes, b"\n\n"))
 }
 
 /// If a request asks for a stream without `Upgrade`: where its first line ends.

@@ -96,7 +96,8 @@ impl Engine {
     pub(crate) async fn ask_bytes(&self, request: &str, body: &[u8]) -> Answer {
         let mut connection = self.service.connect();
         let head = format!(
-            "{request} HTTP/1.1\r\nHost: hull\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            "{request} HTTP/1.1\r\nHost: hull\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
             body.len()
         );
         connection.write_all(head.as_bytes()).await.unwrap();
@@ -112,7 +113,7 @@ impl Engine {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let text = format!(
             "{request} HTTP/1.1\r\nHost: hull\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         connection.write_all(text.as_bytes()).await.unwrap();
