@@ -19,6 +19,7 @@ pub mod server;
 pub mod service;
 mod system;
 mod volumes;
+mod worker_stream;
 
 pub use hull_store::LayerMode;
 pub use service::{Clients, Config, Engine, Service, connect};

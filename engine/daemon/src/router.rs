@@ -38,6 +38,9 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
             containers::resize(service, id, &request.query).await
         }
         ["containers", id, "exec"] if post => containers::exec_create(service, id, request).await,
+        ["containers", id, "changes"] if get => containers::changes(service, id).await,
+        ["containers", id, "export"] if get => containers::export(service, id).await,
+        ["commit"] if post => containers::commit(service, request).await,
         ["containers", id] if delete => containers::delete(service, id, &request.query).await,
 
         ["exec", id, "start"] if post => containers::exec_start(service, id, request).await,

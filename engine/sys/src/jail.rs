@@ -33,6 +33,8 @@ use seccompiler::{
     SeccompRule,
 };
 
+use crate::mount::{Attributes, add_attributes};
+
 /// Address space, bytes. The largest layer that is allowed needs a few hundred MiB; glibc sets
 /// aside 64 MiB a thread.
 const MAX_MEMORY: u64 = 4 << 30;
@@ -94,7 +96,8 @@ impl<'a> Jail<'a> {
         self
     }
 
-    /// A directory that may be read, with all below it.
+    /// A directory that may be read, with all below it. Where nothing may be written, the first
+    /// one becomes the root directory.
     #[must_use]
     pub fn readable(mut self, directory: BorrowedFd<'a>) -> Self {
         self.readable.push(directory);
@@ -115,7 +118,7 @@ impl<'a> Jail<'a> {
     pub fn enter(self) -> Result<(), SealError> {
         let parent = rustix::process::getppid();
         limit_resources()?;
-        if let Some(root) = self.writable {
+        if let Some(root) = self.writable.or(self.readable.first().copied()) {
             change_root(root)?;
         }
         drop_privileges(self.capabilities)?;
@@ -164,13 +167,31 @@ impl<'a> Jail<'a> {
 /// # Errors
 /// The system's.
 pub fn confined(directory: &OwnedFd) -> io::Result<OwnedFd> {
+    view(directory, Attributes::NONE)
+}
+
+/// As [`confined`]; through the view nothing can be written, not even attributes, if the caller
+/// may make one.
+///
+/// # Errors
+/// The system's.
+pub fn confined_to_read(directory: &OwnedFd) -> io::Result<OwnedFd> {
+    view(directory, Attributes::RDONLY.and(Attributes::NOSUID).and(Attributes::NODEV))
+}
+
+fn view(directory: &OwnedFd, attributes: Attributes) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     let directory_flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |at: BorrowedFd<'_>| rustix::fs::openat(at, ".", directory_flags, Mode::empty());
     match rustix::mount::open_tree(directory, "", flags) {
-        Ok(view) => Ok(open(view.as_fd())?),
+        Ok(view) => {
+            if attributes != Attributes::NONE {
+                add_attributes(&view, attributes, false)?;
+            }
+            Ok(open(view.as_fd())?)
+        }
         // EINVAL: its mount is not of this namespace, as a detached one is not; `..` ends there.
         // Linux before 6.15 makes no views of those.
         Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL) => Ok(open(directory.as_fd())?),
@@ -344,6 +365,7 @@ const TREE_CALLS: &[(i64, &str)] = &[
     (libc::SYS_getdents64, "reading directories"),
     (libc::SYS_newfstatat, "kind and attributes of what is copied"),
     (libc::SYS_statx, "the same"),
+    (libc::SYS_fstatfs, "which directories are the kernel's own and not entered"),
     (libc::SYS_readlinkat, "symlinks that are copied"),
     (libc::SYS_flistxattr, "extended attributes that are copied"),
     (libc::SYS_fgetxattr, "the same"),

@@ -40,6 +40,21 @@ pub enum Job {
         /// Bounds.
         limits: Limits,
     },
+    /// Write what a directory holds as a tar. Descriptors: 0 = directory, 1 = output. Answer:
+    /// [`Answer::Packed`].
+    PackTree,
+    /// Write what a container changed as a layer's tar. Descriptors: 0 = upper directory of its
+    /// overlay, 1 = a view of what lies below it, 2 = output. Answer: [`Answer::Packed`].
+    PackLayer {
+        /// Absolute paths where the engine made something to mount on.
+        stubs: Vec<String>,
+    },
+    /// List what a container changed as the Engine API does. Descriptors as of
+    /// [`Job::PackLayer`]; the output is JSON. Answer: [`Answer::Packed`].
+    Changes {
+        /// Absolute paths where the engine made something to mount on.
+        stubs: Vec<String>,
+    },
 }
 
 /// What came of a job.
@@ -61,6 +76,13 @@ pub enum Answer {
         /// Bytes of file content copied.
         bytes: u64,
     },
+    /// Of the jobs that write an archive or a list.
+    Packed {
+        /// Entries written.
+        entries: u64,
+        /// Bytes of file content written.
+        bytes: u64,
+    },
     /// The job failed; nothing it wrote may be used.
     Failed {
         /// What kind of failure.
@@ -74,7 +96,8 @@ impl Job {
     /// How many descriptors come with it.
     pub fn descriptors(&self) -> usize {
         match self {
-            Self::ScanArchive { .. } | Self::CopyTree { .. } => 2,
+            Self::ScanArchive { .. } | Self::CopyTree { .. } | Self::PackTree => 2,
+            Self::PackLayer { .. } | Self::Changes { .. } => 3,
             Self::Layer { mode: LayerMode::Erofs, .. } => 3,
             Self::Layer { mode: LayerMode::Unpack, .. } => 2,
         }

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use hull_store::layer::{
-    Copied, FailureKind, Input, LayerError, Target, copy_tree, read_layer, scan_archive,
+    Copied, FailureKind, Input, LayerError, Packed, Stubs, Target, changes, copy_tree, pack_layer,
+    pack_tree, read_layer, scan_archive,
 };
-use hull_sys::jail::{CapabilitySet, Jail, Purpose, SealError, confined};
+use hull_sys::jail::{CapabilitySet, Jail, Purpose, SealError, confined, confined_to_read};
 
 use crate::job::{Answer, Job, LayerMode};
 
@@ -34,76 +35,113 @@ pub enum WorkError {
 /// # Errors
 /// As [`WorkError`] says; that the job itself failed is an answer.
 pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
-    let there = descriptors.len();
-    let needed = job.descriptors();
-    let mut descriptors = descriptors.into_iter();
-    let mut next = || descriptors.next().ok_or(WorkError::Descriptors { there, needed });
-    let input = next()?;
-    let output = next()?;
-    let index = if needed > 2 { Some(next()?) } else { None };
+    let (there, needed) = (descriptors.len(), job.descriptors());
+    let wrong = || WorkError::Descriptors { there, needed };
     if there != needed {
-        return Err(WorkError::Descriptors { there, needed });
+        return Err(wrong());
     }
-    let [input, output] = confine(job, [input, output])?;
-    jail(job, &input, &output).enter()?;
-    let answer = match (job, index) {
-        (Job::ScanArchive { max_bytes }, _) => {
-            scan_archive(Input::Stream(File::from(input)), File::from(output), *max_bytes)
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or_else(wrong);
+    let answer = match job {
+        Job::ScanArchive { max_bytes } => {
+            let (input, spool) = (next()?, next()?);
+            Jail::new(Purpose::Streams).enter()?;
+            scan_archive(Input::Stream(File::from(input)), File::from(spool), *max_bytes)
                 .map(|members| Answer::Archive { members })
         }
-        (Job::Layer { range, limits, .. }, index) => {
-            let file = File::from(input);
-            let input = match *range {
-                None => Input::Stream(file),
-                Some((offset, length)) => Input::Range { file, offset, length },
+        Job::Layer { range, mode, limits } => {
+            let (input, output) = (File::from(next()?), next()?);
+            let target = match mode {
+                LayerMode::Erofs => {
+                    let index = File::from(next()?);
+                    Jail::new(Purpose::Streams).enter()?;
+                    Target::Erofs { tar: File::from(output), index }
+                }
+                LayerMode::Unpack => {
+                    let directory = writable(&output)?;
+                    // Only CAP_SYS_ADMIN may set `trusted.overlay.opaque`; none of the other
+                    // calls it is good for passes the filter.
+                    Jail::new(Purpose::Trees)
+                        .capabilities(making_trees() | CapabilitySet::SYS_ADMIN)
+                        .writable(directory.as_fd())
+                        .enter()?;
+                    Target::Unpack { directory }
+                }
             };
-            let target = match index {
-                Some(index) => Target::Erofs { tar: File::from(output), index: File::from(index) },
-                None => Target::Unpack { directory: output },
+            let input = match *range {
+                None => Input::Stream(input),
+                Some((offset, length)) => Input::Range { file: input, offset, length },
             };
             read_layer(input, target, *limits).map(Answer::Layer)
         }
-        (Job::CopyTree { limits }, _) => copy_tree(input, output, *limits)
-            .map(|Copied { entries, bytes }| Answer::Copied { entries, bytes }),
+        Job::CopyTree { limits } => {
+            let (source, destination) = (readable(&next()?)?, writable(&next()?)?);
+            Jail::new(Purpose::Trees)
+                .capabilities(making_trees() | CapabilitySet::DAC_READ_SEARCH)
+                .readable(source.as_fd())
+                .writable(destination.as_fd())
+                .enter()?;
+            copy_tree(source, destination, *limits)
+                .map(|Copied { entries, bytes }| Answer::Copied { entries, bytes })
+        }
+        Job::PackTree => {
+            let (tree, output) = (readable(&next()?)?, File::from(next()?));
+            Jail::new(Purpose::Trees)
+                .capabilities(CapabilitySet::DAC_READ_SEARCH)
+                .readable(tree.as_fd())
+                .enter()?;
+            pack_tree(tree, None, output).map(packed)
+        }
+        Job::PackLayer { stubs } => {
+            let (upper, lower, output) = (readable(&next()?)?, readable(&next()?)?, next()?);
+            seal_for_changes(&upper, &lower)?;
+            let stubs = Stubs::new(stubs.iter().map(String::as_str));
+            pack_layer(upper, lower, &stubs, File::from(output)).map(packed)
+        }
+        Job::Changes { stubs } => {
+            let (upper, lower, output) = (readable(&next()?)?, readable(&next()?)?, next()?);
+            seal_for_changes(&upper, &lower)?;
+            let stubs = Stubs::new(stubs.iter().map(String::as_str));
+            changes(upper, lower, &stubs, File::from(output))
+                .map(|entries| Answer::Packed { entries, bytes: 0 })
+        }
     };
     Ok(answer.unwrap_or_else(|error| failed(&error)))
 }
 
-/// What a job may still do once it is sealed.
-fn jail<'a>(job: &Job, input: &'a OwnedFd, output: &'a OwnedFd) -> Jail<'a> {
-    // Owners and modes of a tree are what the layer says, so the process that makes it stays
-    // root over files, and over nothing else.
-    let tree = CapabilitySet::CHOWN
+/// Owners and modes of a tree are what a layer says, so the process that makes it stays root over
+/// files, and over nothing else.
+fn making_trees() -> CapabilitySet {
+    CapabilitySet::CHOWN
         | CapabilitySet::DAC_OVERRIDE
         | CapabilitySet::FOWNER
         | CapabilitySet::FSETID
         | CapabilitySet::MKNOD
-        | CapabilitySet::SETFCAP;
-    match job {
-        Job::ScanArchive { .. } | Job::Layer { mode: LayerMode::Erofs, .. } => {
-            Jail::new(Purpose::Streams)
-        }
-        // Only CAP_SYS_ADMIN may set `trusted.overlay.opaque`; none of the other calls it is good
-        // for passes the filter.
-        Job::Layer { mode: LayerMode::Unpack, .. } => Jail::new(Purpose::Trees)
-            .capabilities(tree | CapabilitySet::SYS_ADMIN)
-            .writable(output.as_fd()),
-        Job::CopyTree { .. } => Jail::new(Purpose::Trees)
-            .capabilities(tree | CapabilitySet::DAC_READ_SEARCH)
-            .readable(input.as_fd())
-            .writable(output.as_fd()),
-    }
+        | CapabilitySet::SETFCAP
 }
 
-/// The directories among a job's descriptors, as views that nothing leads out of.
-fn confine(job: &Job, descriptors: [OwnedFd; 2]) -> Result<[OwnedFd; 2], WorkError> {
-    let confined = |directory| confined(&directory).map_err(WorkError::Directory);
-    let [input, output] = descriptors;
-    Ok(match job {
-        Job::Layer { mode: LayerMode::Unpack, .. } => [input, confined(output)?],
-        Job::CopyTree { .. } => [confined(input)?, confined(output)?],
-        Job::ScanArchive { .. } | Job::Layer { mode: LayerMode::Erofs, .. } => [input, output],
-    })
+fn seal_for_changes(upper: &OwnedFd, lower: &OwnedFd) -> Result<(), WorkError> {
+    // Only CAP_SYS_ADMIN may read `trusted.overlay.opaque`; as above.
+    Jail::new(Purpose::Trees)
+        .capabilities(CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_ADMIN)
+        .readable(upper.as_fd())
+        .readable(lower.as_fd())
+        .enter()?;
+    Ok(())
+}
+
+/// A view of a directory that nothing leads out of.
+fn writable(directory: &OwnedFd) -> Result<OwnedFd, WorkError> {
+    confined(directory).map_err(WorkError::Directory)
+}
+
+/// The same through which nothing can be written.
+fn readable(directory: &OwnedFd) -> Result<OwnedFd, WorkError> {
+    confined_to_read(directory).map_err(WorkError::Directory)
+}
+
+fn packed(packed: Packed) -> Answer {
+    Answer::Packed { entries: packed.entries, bytes: packed.bytes }
 }
 
 fn failed(error: &LayerError) -> Answer {

@@ -1,9 +1,12 @@
 //! The commands: which there are, and a file for each.
 
 mod attach;
+mod commit;
 mod create;
 mod daemon;
+mod diff;
 mod exec;
+mod export;
 mod history;
 mod images;
 mod import;
@@ -103,6 +106,19 @@ static COMMANDS: &[Entry] = &[
     entry!("attach", ["container attach"], attach, "Attach to a running container"),
     entry!("ps", ["container ls", "container list", "container ps"], ps, "List containers"),
     entry!("logs", ["container logs"], logs, "Fetch the logs of a container"),
+    entry!(
+        "diff",
+        ["container diff"],
+        diff,
+        "Inspect changes to files or directories on a container's filesystem"
+    ),
+    entry!(
+        "export",
+        ["container export"],
+        export,
+        "Export a container's filesystem as a tar archive"
+    ),
+    entry!("commit", ["container commit"], commit, "Create a new image from a container's changes"),
     entry!("inspect", [], inspect, "Return low-level information on objects"),
     entry!(
         "container inspect",

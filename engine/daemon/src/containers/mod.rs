@@ -4,6 +4,8 @@
 //! what joins the two. Reading a state first releases what a dead shim of that container left.
 
 mod attach;
+mod changes;
+mod commit;
 mod control;
 mod create;
 mod delete;
@@ -26,6 +28,8 @@ mod time;
 mod wait;
 
 pub(crate) use attach::attach;
+pub(crate) use changes::{changes, export};
+pub(crate) use commit::commit;
 pub(crate) use control::{kill, resize, stop};
 pub(crate) use create::create;
 pub(crate) use create::random_id;

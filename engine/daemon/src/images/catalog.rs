@@ -7,7 +7,7 @@ use hull_store::{ContainerRecord, ImageRecord, Store};
 
 use super::failure::StoreError;
 use super::select::{self, Selected};
-use super::{ORIGIN_DOCKER_ARCHIVE, ORIGIN_IMPORT};
+use super::{ORIGIN_COMMIT, ORIGIN_DOCKER_ARCHIVE, ORIGIN_IMPORT};
 
 /// All records and names that lead to one image ID.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ impl Image {
 
     fn add_name(&mut self, name: Reference, target: &Digest) {
         let foreign = |record: &ImageRecord| {
-            !matches!(record.origin.as_str(), ORIGIN_DOCKER_ARCHIVE | ORIGIN_IMPORT)
+            !matches!(record.origin.as_str(), ORIGIN_COMMIT | ORIGIN_DOCKER_ARCHIVE | ORIGIN_IMPORT)
         };
         let mut records = self.records.iter().filter(|record| record.descriptor.digest == *target);
         if records.any(foreign) {

@@ -9,6 +9,7 @@
 //! through the strict parsers of `hull-oci`, bounded in size.
 
 mod catalog;
+mod commit;
 pub mod failure;
 mod history;
 mod http;
@@ -25,6 +26,7 @@ mod select;
 mod tag;
 mod worker;
 
+pub use commit::{CommitImageError, CommitOptions, Parent};
 pub use http::handle;
 pub use import::{ChangeError, ImportError, ImportOptions};
 pub use list::ListOptions;
@@ -47,6 +49,9 @@ const ORIGIN_DOCKER_ARCHIVE: &str = "docker-archive";
 
 /// The same for imported root file systems.
 const ORIGIN_IMPORT: &str = "import";
+
+/// The same for images made of a container.
+const ORIGIN_COMMIT: &str = "commit";
 
 /// What operations on images need.
 #[derive(Debug, Clone, Copy)]

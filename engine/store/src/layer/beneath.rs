@@ -41,6 +41,15 @@ impl Beneath {
         self.try_open(path).map_err(|error| failed("open", path, error))
     }
 
+    /// The directory at `path`, `None` if it is gone or has become something else.
+    pub(super) fn open_if_there(&mut self, path: &[u8]) -> Result<Option<Rc<OwnedFd>>, LayerError> {
+        match self.try_open(path) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(error) => Err(failed("open", path, error)),
+        }
+    }
+
     /// The directory at `path`; what is missing on the way is made, for the owner only.
     pub(super) fn make(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, LayerError> {
         match self.try_open(path) {

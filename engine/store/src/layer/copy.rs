@@ -202,7 +202,8 @@ impl Copy {
     }
 }
 
-fn attributes(
+/// What an archive keeps of an open file or directory.
+pub(super) fn attributes(
     file: &impl AsFd,
     stat: &Stat,
     holder: Holder,

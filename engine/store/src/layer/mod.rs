@@ -13,10 +13,12 @@
 
 pub mod archive;
 mod beneath;
+mod compare;
 pub mod copy;
 mod decompress;
 mod erofs;
 mod error;
+mod pack;
 mod path;
 mod pipe;
 mod read;
@@ -29,8 +31,10 @@ use hull_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use archive::{ArchiveMember, scan_archive};
+pub use compare::{Stubs, changes, pack_layer};
 pub use copy::{Copied, copy_tree};
 pub use error::{FailureKind, LayerError};
+pub use pack::{Packed, pack_entry, pack_tree};
 pub use path::{LayerPath, PathError};
 pub use read::{Input, Target, read_layer};
 

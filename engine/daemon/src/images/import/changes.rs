@@ -29,11 +29,19 @@ pub enum ChangeError {
 }
 
 /// Applies `changes`, each of them one or more lines of instructions, in order.
-pub(super) fn apply(changes: &[String]) -> Result<RuntimeConfig, ChangeError> {
-    let mut config = RuntimeConfig::default();
+pub(in crate::images) fn apply(
+    mut config: RuntimeConfig,
+    changes: &[String],
+) -> Result<RuntimeConfig, ChangeError> {
+    let mut has_command = false;
     for line in logical_lines(&changes.join("\n")) {
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
         instruction(&mut config, name, rest.trim())?;
+        has_command |= name.eq_ignore_ascii_case("CMD");
+        // A command from before was meant for the entry point from before.
+        if name.eq_ignore_ascii_case("ENTRYPOINT") && !has_command {
+            config.cmd.clear();
+        }
     }
     Ok(config)
 }
@@ -262,7 +270,7 @@ mod tests {
 
     fn applied(changes: &[&str]) -> Result<RuntimeConfig, ChangeError> {
         let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
-        apply(&changes)
+        apply(RuntimeConfig::default(), &changes)
     }
 
     #[test]

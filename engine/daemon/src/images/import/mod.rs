@@ -5,6 +5,7 @@ mod health;
 mod words;
 
 pub use changes::ChangeError;
+pub(super) use changes::apply;
 pub(super) use health::duration;
 
 use std::fs::File;
@@ -86,11 +87,11 @@ impl From<ImportError> for ApiError {
 }
 
 /// A layer that was read and is not in the store yet.
-struct Received<'s> {
-    ingest: LayerIngest<'s>,
-    report: LayerReport,
+pub(super) struct Received<'s> {
+    pub(super) ingest: LayerIngest<'s>,
+    pub(super) report: LayerReport,
     /// The bytes as they came, where the layer itself does not hold them.
-    copy: Option<File>,
+    pub(super) copy: Option<File>,
 }
 
 impl Images<'_> {
@@ -108,7 +109,7 @@ impl Images<'_> {
             Some(repository) => Some(new_name(repository, options.tag.as_deref())?),
             None => None,
         };
-        let runtime = changes::apply(&options.changes)?;
+        let runtime = changes::apply(RuntimeConfig::default(), &options.changes)?;
         let Received { ingest, report, copy } = self.receive(input)?;
         let lease = self.store.lease()?;
         lease.add(&report.diff_id)?;
@@ -140,7 +141,7 @@ impl Images<'_> {
     ///
     /// A plain tar that will be kept as it is goes straight through; everything else is spooled
     /// first, because its bytes are kept too and its size bounds what it may grow to.
-    fn receive(&self, input: BorrowedFd<'_>) -> Result<Received<'_>, ImportError> {
+    pub(super) fn receive(&self, input: BorrowedFd<'_>) -> Result<Received<'_>, ImportError> {
         let mut input = File::from(input.try_clone_to_owned().map_err(ImportError::Receive)?);
         let mut head = Vec::new();
         (&mut input).take(4).read_to_end(&mut head).map_err(ImportError::Receive)?;
