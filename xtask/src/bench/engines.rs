@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::Agent;
+use super::scratch::Scratch;
 
 /// One engine: the commands that are measured, and the agent that runs them.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Engine {
 pub(crate) struct Bench {
     pub(crate) agents: Vec<Agent>,
     pub(crate) engines: Vec<Engine>,
-    scratch: TempDir,
+    scratch: Scratch,
 }
 
 const SLEEP: [&str; 2] = ["/probe", "sleep"];
@@ -37,10 +37,9 @@ const SLEEP: [&str; 2] = ["/probe", "sleep"];
 impl Bench {
     /// Makes the image, and sets every engine up that is present.
     pub(crate) fn set_up(programs: &Path) -> Result<Self> {
-        let scratch = tempfile::Builder::new().prefix("hull-bench").tempdir_in("/tmp")?;
+        let scratch = Scratch::make()?;
         let root = scratch.path().join("root");
-        fs::create_dir_all(root.join("etc"))?;
-        fs::copy(programs.join("hull-probe"), root.join("probe"))?;
+        image_root(&root, &programs.join("hull-probe"))?;
         let mut here = Agent::here()?;
         let tar = scratch.path().join("root.tar");
         let (root_text, tar_text) = (text(&root)?, text(&tar)?);
@@ -245,6 +244,20 @@ impl Drop for Bench {
             }
         }
     }
+}
+
+/// What an ordinary image's root file system has, and the probe as its only program.
+fn image_root(root: &Path, probe: &Path) -> Result<()> {
+    for folder in ["dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "var"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+    fs::write(root.join("etc/group"), "root:x:0:\n")?;
+    for file in ["hostname", "hosts", "resolv.conf"] {
+        fs::write(root.join("etc").join(file), "")?;
+    }
+    fs::copy(probe, root.join("probe"))?;
+    Ok(())
 }
 
 /// The namespaces Hull makes, a range of ids, and the profile, in a bundle's spec.

@@ -8,6 +8,7 @@ mod agent;
 mod engines;
 mod figures;
 mod memory;
+mod scratch;
 
 use std::time::Duration;
 
