@@ -144,7 +144,10 @@ fn configure(
         }
     };
     for layer in layers {
-        set("lowerdir+", layer).map_err(|error| explain(&overlay, error))?;
+        set("lowerdir+", layer).map_err(|error| match error {
+            Errno::INVAL if kernel() < (6, 8) => too_old(),
+            error => explain(&overlay, error),
+        })?;
     }
     if let Some((upper, work)) = upper {
         set("upperdir", upper).map_err(|error| explain(&overlay, error))?;
@@ -162,14 +165,24 @@ fn configure(
 
 /// Linux 6.13 learned to take overlay directories as descriptors.
 fn takes_descriptors() -> bool {
+    kernel() >= (6, 13)
+}
+
+/// Version and patch level of the kernel.
+fn kernel() -> (u32, u32) {
     let uname = rustix::system::uname();
-    let mut numbers = uname
-        .release()
-        .to_str()
-        .unwrap_or("")
-        .split(['.', '-'])
-        .map_while(|part| part.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(6), Some(13))
+    let release = uname.release().to_str().unwrap_or("");
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn too_old() -> StartError {
+    let (version, level) = kernel();
+    StartError::new(
+        StartErrorKind::Unavailable,
+        format!("overlays of Linux {version}.{level} do not take layers one by one"),
+    )
+    .hint("Hull needs Linux 6.12 or later")
 }
 
 /// Runs `make` with the file ids of the range's root: the kernel makes the overlay's work
