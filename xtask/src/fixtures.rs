@@ -59,7 +59,7 @@ fn install() -> Result<()> {
         .stdout(Stdio::null()))
 }
 
-fn busybox(folder: &Path) -> Result<()> {
+pub(crate) fn busybox(folder: &Path) -> Result<()> {
     let to = folder.join("busybox");
     if to.is_file() {
         return Ok(());

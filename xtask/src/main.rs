@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod demo;
 mod fixtures;
+mod guest;
 mod run;
 mod test;
 
@@ -20,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   fixtures              what the tests need from the distribution (the only step that downloads)
   demo                  build Hull, make a small image, run it, show the sandbox from inside
   bench run [-n RUNS]   start-up beside crun, runc, podman and docker, whichever are present
+  guest FOLDER          the programs in a virtual machine with the kernel in FOLDER
   dist [DIR]            the static programs, stripped, in one folder";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Some("fixtures") => fixtures::make().map(|_| ()),
         Some("demo") => demo::demo(),
         Some("bench") => bench::bench(rest),
+        Some("guest") => guest::guest(rest),
         Some("dist") => build::dist(rest),
         _ => {
             eprintln!("{USAGE}");
