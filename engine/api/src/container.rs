@@ -36,9 +36,9 @@ pub struct ContainerConfig {
     /// Arguments, or the command where there is no entry point.
     #[serde(deserialize_with = "null::words")]
     pub cmd: Option<Vec<String>>,
-    /// Health check, as the image or the client wrote it. Nothing runs it yet.
+    /// How the engine finds out whether it is well.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<serde_json::Value>,
+    pub healthcheck: Option<hull_oci::Healthcheck>,
     /// Windows only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args_escaped: Option<bool>,
@@ -294,6 +294,90 @@ pub struct ContainerState {
     pub started_at: String,
     /// RFC 3339; `0001-01-01T00:00:00Z` for never.
     pub finished_at: String,
+    /// What its health check found; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// What a container's health check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Health {
+    /// `starting`, `healthy` or `unhealthy`.
+    pub status: String,
+    /// Probes that failed in a row.
+    pub failing_streak: i64,
+    /// The last probes, the oldest first.
+    #[serde(deserialize_with = "null::or_default")]
+    pub log: Vec<HealthcheckResult>,
+}
+
+/// One probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HealthcheckResult {
+    /// RFC 3339.
+    pub start: String,
+    /// RFC 3339.
+    pub end: String,
+    /// Its exit code; -1 if it has none.
+    pub exit_code: i64,
+    /// The beginning of its output.
+    pub output: String,
+}
+
+/// Body of `POST /containers/{id}/update`: what is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerUpdateBody {
+    /// The restart policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<crate::RestartPolicy>,
+    /// Relative weight.
+    pub cpu_shares: i64,
+    /// Bytes.
+    pub memory: i64,
+    /// CPU time in billionths of a CPU.
+    pub nano_cpus: i64,
+    /// Length of a CPU period, microseconds.
+    pub cpu_period: i64,
+    /// CPU time per period, microseconds.
+    pub cpu_quota: i64,
+    /// CPU list.
+    pub cpuset_cpus: String,
+    /// Memory node list.
+    pub cpuset_mems: String,
+    /// Bytes, soft limit.
+    pub memory_reservation: i64,
+    /// Bytes of memory and swap; -1 for unlimited swap.
+    pub memory_swap: i64,
+    /// Number of processes; -1 or 0 for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids_limit: Option<i64>,
+    /// Every other field of Docker's. The engine refuses those that say something.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, serde_json::Value>,
+}
+
+/// Answer of `POST /containers/{id}/update`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerUpdateResponse {
+    /// What the user should know.
+    #[serde(deserialize_with = "null::or_default")]
+    pub warnings: Vec<String>,
+}
+
+/// Answer of `GET /containers/{id}/top`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerTopResponse {
+    /// The columns.
+    #[serde(deserialize_with = "null::or_default")]
+    pub titles: Vec<String>,
+    /// One row for each process.
+    #[serde(deserialize_with = "null::or_default")]
+    pub processes: Vec<Vec<String>>,
 }
 
 /// How a file system is stored.

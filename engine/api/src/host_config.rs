@@ -26,6 +26,9 @@ pub struct HostConfig {
     pub restart_policy: RestartPolicy,
     /// Remove the container when it ends.
     pub auto_remove: bool,
+    /// Containers whose binds and volumes this one has too: `name[:ro]`.
+    #[serde(deserialize_with = "null::or_default")]
+    pub volumes_from: Vec<String>,
     /// Mounts in their long form.
     #[serde(deserialize_with = "null::or_default")]
     pub mounts: Vec<Mount>,
@@ -132,7 +135,7 @@ pub struct LogConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct RestartPolicy {
-    /// `no` or empty; the others are refused.
+    /// `no` or empty, `on-failure`, `always`, `unless-stopped`.
     pub name: String,
     /// For `on-failure`.
     pub maximum_retry_count: i64,

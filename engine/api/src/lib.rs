@@ -19,6 +19,7 @@ pub use container::*;
 pub use error::*;
 pub use exec::*;
 pub use host_config::*;
+pub use hull_oci::Healthcheck;
 pub use system::*;
 pub use volume::*;
 

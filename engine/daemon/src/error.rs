@@ -193,6 +193,7 @@ impl From<hull_shim::protocol::Failure> for ApiError {
             FailureKind::NotExecutable => ErrorKind::CommandNotExecutable,
             FailureKind::Invalid => ErrorKind::Invalid,
             FailureKind::Unavailable => ErrorKind::Unavailable,
+            FailureKind::Precondition => ErrorKind::Precondition,
             FailureKind::Denied => ErrorKind::Denied,
             FailureKind::Internal => ErrorKind::Internal,
         };

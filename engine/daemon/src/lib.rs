@@ -14,6 +14,7 @@ pub mod containers;
 pub mod error;
 pub mod http;
 pub mod images;
+mod readiness;
 mod router;
 pub mod server;
 pub mod service;

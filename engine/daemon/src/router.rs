@@ -31,6 +31,15 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
         ["containers", id, "logs"] if get => containers::logs(service, id, &request.query).await,
         ["containers", id, "start"] if post => containers::start(service, id).await,
         ["containers", id, "stop"] if post => containers::stop(service, id, &request.query).await,
+        ["containers", id, "restart"] if post => {
+            containers::restart(service, id, &request.query).await
+        }
+        ["containers", id, "update"] if post => containers::update(service, id, request).await,
+        ["containers", id, "pause"] if post => containers::pause(service, id).await,
+        ["containers", id, "unpause"] if post => containers::unpause(service, id).await,
+        ["containers", id, "rename"] if post => {
+            containers::rename(service, id, &request.query).await
+        }
         ["containers", id, "kill"] if post => containers::kill(service, id, &request.query).await,
         ["containers", id, "wait"] if post => containers::wait(service, id, &request.query).await,
         ["containers", id, "attach"] if post => containers::attach(service, id, request).await,

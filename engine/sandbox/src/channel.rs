@@ -45,6 +45,13 @@ pub(crate) enum Outcome {
     Silent,
 }
 
+/// What a child has said so far.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    console: Option<OwnedFd>,
+    executing: bool,
+}
+
 pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd), StartError> {
     let (parent, child) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -61,42 +68,76 @@ impl From<ParentEnd> for OwnedFd {
 impl ParentEnd {
     /// Sends "go" with `descriptors` and waits for the child to execute or to fail.
     pub(crate) fn run(&self, descriptors: &[BorrowedFd<'_>]) -> Result<Outcome, StartError> {
+        self.go(descriptors)?;
+        let mut heard = Heard::default();
+        loop {
+            if let Some(outcome) = self.hear(&mut heard, RecvFlags::empty())? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Sends "go" with `descriptors`.
+    pub(crate) fn go(&self, descriptors: &[BorrowedFd<'_>]) -> Result<(), StartError> {
         match send(self.0.as_fd(), GO, descriptors) {
             // The child gave up before it was asked: what it has to say is waiting.
-            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => self.outcome(),
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(error) => Err(error).step("release the container's first process"),
         }
     }
 
-    fn outcome(&self) -> Result<Outcome, StartError> {
-        let mut console = None;
-        let mut executing = false;
-        let mut buffer = vec![0; MAX_MESSAGE];
-        loop {
-            let (length, mut descriptors) = receive(self.0.as_fd(), &mut buffer)
-                .step("hear from the container's first process")?;
-            match &buffer[..length] {
-                [] if executing => return Ok(Outcome::Executing { console }),
-                [] => return Ok(Outcome::Silent),
-                EXECUTING => executing = true,
-                CONSOLE => console = descriptors.pop(),
-                error => {
-                    let error = serde_json::from_slice(error).map_err(|_| {
-                        StartError::internal("the container's first process sent nonsense")
-                    })?;
-                    return Ok(Outcome::Failed(error));
-                }
+    /// The outcome if it has come; `None` if the child is not that far yet.
+    pub(crate) fn try_outcome(&self, heard: &mut Heard) -> Result<Option<Outcome>, StartError> {
+        while is_readable(self.0.as_fd()) {
+            let outcome = self.hear(heard, RecvFlags::DONTWAIT)?;
+            if outcome.is_some() {
+                return Ok(outcome);
             }
         }
+        Ok(None)
     }
+
+    /// Takes one message; the outcome if it was the last.
+    fn hear(&self, heard: &mut Heard, flags: RecvFlags) -> Result<Option<Outcome>, StartError> {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let (length, mut descriptors) = receive(self.0.as_fd(), &mut buffer, flags)
+            .step("hear from the container's first process")?;
+        match &buffer[..length] {
+            [] if heard.executing => {
+                return Ok(Some(Outcome::Executing { console: heard.console.take() }));
+            }
+            [] => return Ok(Some(Outcome::Silent)),
+            EXECUTING => heard.executing = true,
+            CONSOLE => heard.console = descriptors.pop(),
+            error => {
+                let error = serde_json::from_slice(error).map_err(|_| {
+                    StartError::internal("the container's first process sent nonsense")
+                })?;
+                return Ok(Some(Outcome::Failed(error)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl AsFd for ParentEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn is_readable(socket: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut sockets = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    matches!(poll(&mut sockets, Some(&Timespec::default())), Ok(1..))
 }
 
 impl ChildEnd {
     /// Waits for "go"; `None` when the parent is gone.
     pub(crate) fn wait_for_go(&self) -> Result<Option<Vec<OwnedFd>>, StartError> {
         let mut buffer = [0; 8];
-        let (length, descriptors) =
-            receive(self.0.as_fd(), &mut buffer).step("wait for the supervisor")?;
+        let (length, descriptors) = receive(self.0.as_fd(), &mut buffer, RecvFlags::empty())
+            .step("wait for the supervisor")?;
         Ok((&buffer[..length] == GO).then_some(descriptors))
     }
 
@@ -142,12 +183,16 @@ fn send(socket: BorrowedFd<'_>, body: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
     Ok(())
 }
 
-fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(usize, Vec<OwnedFd>), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
         let parts = &mut [IoSliceMut::new(buffer)];
-        recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        recvmsg(socket, parts, &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC)
     });
     let length = match received {
         Ok(received) => received.bytes,

@@ -6,7 +6,7 @@
 
 use hull_sys::clone::{SingleThreaded, exit_now, fork_process};
 use hull_sys::{descriptor, signal};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+use rustix::process::{Pid, Signal, WaitOptions, wait};
 
 use crate::error::{StartError, Step};
 
@@ -45,11 +45,8 @@ fn look_after(program: Pid) -> i32 {
                     return code;
                 }
             }
-            Ok(Some(number)) => {
-                if let Some(signal) = Signal::from_named_raw(number) {
-                    let _ = kill_process(program, signal);
-                }
-            }
+            // A program that has just ended needs no signal.
+            Ok(Some(number)) => drop(signal::send_to_child(program, number)),
             Ok(None) => {}
             Err(_) => return 125,
         }

@@ -1,16 +1,16 @@
 //! A further process in a running container.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_sys::clone::{Child, Cloned, Namespaces, SingleThreaded, clone_process, exit_now};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
 
 use crate::cgroup::{self, Entrance};
-use crate::channel::{self, ChildEnd, Outcome, ParentEnd};
+use crate::channel::{self, ChildEnd, Heard, Outcome, ParentEnd};
 use crate::error::{StartError, StartErrorKind, Step};
 use crate::process::{Prepared, Surroundings, become_program};
 use crate::spec::Process;
@@ -28,6 +28,65 @@ pub struct ExecProcess {
     pub console: Option<OwnedFd>,
 }
 
+/// A process that was released in a running container and has not executed its program yet.
+///
+/// For who must not wait for that: poll the descriptor, then [`ExecStarting::advance`].
+#[derive(Debug)]
+pub struct ExecStarting {
+    child: Child,
+    channel: ParentEnd,
+    heard: Heard,
+}
+
+impl ExecStarting {
+    /// The process once it executes, `None` if it does not yet.
+    ///
+    /// # Errors
+    /// See [`StartError`]; no process is left then.
+    pub fn advance(mut self) -> Result<Progress, StartError> {
+        let outcome = self.channel.try_outcome(&mut self.heard);
+        let started = match outcome {
+            Ok(None) => return Ok(Progress::Starting(self)),
+            Ok(Some(outcome)) => console_of(outcome),
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(console) => {
+                let Child { pid, pidfd } = self.child;
+                Ok(Progress::Started(ExecProcess { pid, pidfd, console }))
+            }
+            Err(error) => {
+                drop(self.channel);
+                end(&self.child);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives up on it. The process is killed; the descriptor that is returned tells when it is
+    /// gone, and the caller reaps it.
+    #[must_use]
+    pub fn kill(self) -> OwnedFd {
+        let _gone = pidfd_send_signal(&self.child.pidfd, Signal::KILL);
+        self.child.pidfd
+    }
+}
+
+impl AsFd for ExecStarting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+/// How far a process is.
+#[derive(Debug)]
+pub enum Progress {
+    /// Not there yet.
+    Starting(ExecStarting),
+    /// It executes its program.
+    Started(ExecProcess),
+}
+
 impl Running {
     /// Starts a further process in the container, in all of its namespaces and cgroups, under its
     /// seccomp filter.
@@ -37,6 +96,39 @@ impl Running {
     /// # Errors
     /// See [`StartError`]; no process is left then.
     pub fn exec(&self, process: &Process, stdio: Stdio) -> Result<ExecProcess, StartError> {
+        let (child, channel) = self.prepare_exec(process, stdio)?;
+        match attend(process, &child, &channel) {
+            Ok(console) => Ok(ExecProcess { pid: child.pid, pidfd: child.pidfd, console }),
+            Err(error) => {
+                drop(channel);
+                end(&child);
+                Err(error)
+            }
+        }
+    }
+
+    /// The same without waiting for the process: it may hang before it executes.
+    ///
+    /// # Errors
+    /// As [`Running::exec`].
+    pub fn begin_exec(&self, process: &Process, stdio: Stdio) -> Result<ExecStarting, StartError> {
+        let (child, channel) = self.prepare_exec(process, stdio)?;
+        match limits::set(child.pid, &process.rlimits, 0).and_then(|()| channel.go(&[])) {
+            Ok(()) => Ok(ExecStarting { child, channel, heard: Heard::default() }),
+            Err(error) => {
+                drop(channel);
+                end(&child);
+                Err(error)
+            }
+        }
+    }
+
+    /// Clones the process, which waits to be told to go.
+    fn prepare_exec(
+        &self,
+        process: &Process,
+        stdio: Stdio,
+    ) -> Result<(Child, ParentEnd), StartError> {
         let prepared = Prepared::new(process)?;
         self.give_pipes(&stdio);
         let entrance = self.cgroup.entrance().map_err(|error| self.unless_exited(error))?;
@@ -54,14 +146,7 @@ impl Running {
             Cloned::Parent(child) => {
                 drop(child_end);
                 drop(stdio);
-                match attend(process, &child, &parent_end) {
-                    Ok(console) => Ok(ExecProcess { pid: child.pid, pidfd: child.pidfd, console }),
-                    Err(error) => {
-                        drop(parent_end);
-                        end(&child);
-                        Err(error)
-                    }
-                }
+                Ok((child, parent_end))
             }
         }
     }
@@ -194,7 +279,11 @@ fn attend(
     channel: &ParentEnd,
 ) -> Result<Option<OwnedFd>, StartError> {
     limits::set(child.pid, &process.rlimits, 0)?;
-    match channel.run(&[])? {
+    console_of(channel.run(&[])?)
+}
+
+fn console_of(outcome: Outcome) -> Result<Option<OwnedFd>, StartError> {
+    match outcome {
         Outcome::Executing { console } => Ok(console),
         Outcome::Failed(error) => Err(error),
         Outcome::Silent => Err(StartError::internal("the process died while it was set up")),

@@ -31,9 +31,11 @@ mod terminal;
 
 use std::os::fd::OwnedFd;
 
+use rustix::mount::{OpenTreeFlags, open_tree};
+
 pub use cgroup::{Cgroup, CgroupError, Stats};
 pub use error::{StartError, StartErrorKind};
-pub use join::ExecProcess;
+pub use join::{ExecProcess, ExecStarting, Progress};
 pub use mounts::{DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS, thermal_throttle_paths};
 pub use start::{Running, start};
 
@@ -60,6 +62,31 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// The same again, for a further start: [`start`] uses its inputs up.
+    ///
+    /// # Errors
+    /// The kernel's (dup(2), open_tree(2)).
+    pub fn duplicate(&self) -> std::io::Result<Self> {
+        let again = |descriptor: &OwnedFd| descriptor.try_clone();
+        // A tree is given an id map and attached, which can be done once.
+        let tree = |tree: &OwnedFd| {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH
+                | OpenTreeFlags::AT_RECURSIVE;
+            Ok(open_tree(tree, "", flags)?)
+        };
+        Ok(Self {
+            layers: self.layers.iter().map(again).collect::<std::io::Result<_>>()?,
+            upper: match &self.upper {
+                Some((upper, work)) => Some((again(upper)?, again(work)?)),
+                None => None,
+            },
+            trees: self.trees.iter().map(tree).collect::<std::io::Result<_>>()?,
+            id_ranges: again(&self.id_ranges)?,
+        })
+    }
+
     pub(crate) fn into_descriptors(self) -> impl Iterator<Item = OwnedFd> {
         let upper = self.upper.into_iter().flat_map(|(upper, work)| [upper, work]);
         self.layers.into_iter().chain(upper).chain(self.trees).chain([self.id_ranges])

@@ -217,6 +217,44 @@ impl<'a> Shim<'a> {
         expect_done(&self.request(Request::Signal { signal }, &[])?)
     }
 
+    /// Ends the container for good by a signal; with `keep` it stays even if it was to remove
+    /// itself.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn stop(&self, signal: i32, keep: bool) -> Result<(), ControlError> {
+        expect_done(&self.request(Request::Stop { signal, keep }, &[])?)
+    }
+
+    /// Begins to stop all processes where they are.
+    ///
+    /// # Errors
+    /// `Failed` with `Precondition` if they are, or there are none.
+    pub fn pause(&self) -> Result<(), ControlError> {
+        expect_done(&self.request(Request::Pause, &[])?)
+    }
+
+    /// Lets them run again.
+    ///
+    /// # Errors
+    /// `Failed` with `Precondition` if they do.
+    pub fn unpause(&self) -> Result<(), ControlError> {
+        expect_done(&self.request(Request::Unpause, &[])?)
+    }
+
+    /// Tells the shim what to start the container by from the next time on.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn renew(
+        &self,
+        request: StartRequest,
+        descriptors: &StartDescriptors<'_>,
+    ) -> Result<(), ControlError> {
+        let request = Request::Renew(Box::new(request));
+        expect_done(&self.request(request, &descriptors.in_order())?)
+    }
+
     /// Sets the size of the terminal of the first process or of an exec.
     ///
     /// # Errors

@@ -9,6 +9,8 @@
 //! [`VERSION`], fields are only ever added with a default, and a shim answers a request that it
 //! does not know with [`FailureKind::Invalid`].
 
+use std::time::Duration;
+
 use hull_sandbox::spec::{Process, Spec};
 use hull_sandbox::{StartError, StartErrorKind};
 use serde::{Deserialize, Serialize};
@@ -16,10 +18,10 @@ use serde::{Deserialize, Serialize};
 /// The version of this protocol.
 pub const VERSION: u32 = 1;
 
-/// The most bytes a start request may have: a seccomp profile and supplied files travel in it.
+/// The most bytes a request may have: a seccomp profile and supplied files travel in one.
 pub const MAX_START_BYTES: usize = 32 << 20;
 
-/// The most bytes any other message may have.
+/// The most bytes an answer may have.
 pub const MAX_CONTROL_BYTES: usize = 1 << 20;
 
 /// The control socket's name in the container's run directory.
@@ -45,6 +47,12 @@ pub struct StartRequest {
     /// Remove the container when it ends, and this with it (`--rm`).
     #[serde(default)]
     pub auto_remove: Option<Removal>,
+    /// Whether to start it again when it ends.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// How to find out whether it is well.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
     /// Give the container a stdin that clients can write to (`-i`); otherwise it reads as empty.
     #[serde(default)]
     pub open_stdin: bool,
@@ -63,6 +71,41 @@ pub struct StartRequest {
     pub attaches: Vec<AttachOptions>,
 }
 
+/// Whether a container that ended is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// Never.
+    #[default]
+    No,
+    /// Whenever it ends by itself.
+    Always,
+    /// The same; the difference is for who starts containers when the host has started.
+    UnlessStopped,
+    /// When its exit code is not 0.
+    OnFailure {
+        /// How often at most; 0 is without end.
+        most: u32,
+    },
+}
+
+/// How to find out whether a container is well: a process that is run in it now and then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// The process; exit code 0 means well.
+    pub process: Process,
+    /// From the end of one probe to the next.
+    pub interval: Duration,
+    /// How long a probe may take.
+    pub timeout: Duration,
+    /// Probes that must fail in a row, at least 1.
+    pub retries: u32,
+    /// How long after the start failures do not count, unless one probe has succeeded.
+    pub start_period: Duration,
+    /// The interval for as long as that, and until one has succeeded.
+    pub start_interval: Duration,
+}
+
 /// How the log file is kept: `logs/container.log`, then `.1`, `.2` ... with the oldest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
@@ -70,11 +113,14 @@ pub struct LogConfig {
     pub max_size: Option<u64>,
     /// Files kept, at least 1.
     pub max_file: u32,
+    /// Keep none at all.
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { max_size: Some(10 << 20), max_file: 3 }
+        Self { max_size: Some(10 << 20), max_file: 3, disabled: false }
     }
 }
 
@@ -148,6 +194,25 @@ pub enum Request {
         /// Its number.
         signal: i32,
     },
+    /// The same, and what it asks for is the container's end: it is not started again, and its
+    /// state remembers that somebody stopped it. One that waits to be started again ends now, one
+    /// that is paused runs on. Reply [`Reply::Done`].
+    Stop {
+        /// The signal's number.
+        signal: i32,
+        /// Keep the container at this end even if it was to remove itself: it is to be started
+        /// again.
+        #[serde(default)]
+        keep: bool,
+    },
+    /// Stop all processes where they are. Reply [`Reply::Done`]; until all have stopped may take
+    /// a moment longer.
+    Pause,
+    /// Let them run again. Reply [`Reply::Done`].
+    Unpause,
+    /// Start the container by this from the next time on; its limits are written to the cgroup
+    /// by the sender. Descriptors as with [`StartRequest`]. Reply [`Reply::Done`].
+    Renew(Box<StartRequest>),
     /// Set the size of a terminal. Reply [`Reply::Done`].
     Resize {
         /// Columns.
@@ -260,6 +325,8 @@ pub enum FailureKind {
     Invalid,
     /// It cannot be done now, or not on this host.
     Unavailable,
+    /// It cannot be done in the state the container is in.
+    Precondition,
     /// It is not allowed.
     Denied,
     /// Anything else.

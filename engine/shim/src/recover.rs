@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::protocol::{Exit, LOCK, SOCKET};
 use crate::removal;
-use crate::state::{ContainerState, StateError, Status, boot_id};
+use crate::state::{ContainerState, StateError, boot_id};
 
 /// Where a container is, once nothing is left of dead shims.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +96,8 @@ impl Place<'_> {
         };
         let state = self.state(container.as_fd())?;
         // A shim removes its lock file in the end: if there is one, a shim lives or was killed.
-        let running = state.as_ref().is_some_and(|state| state.status == Status::Running);
-        if !running && !self.run.join(LOCK).exists() {
+        let held = state.as_ref().is_some_and(ContainerState::is_held);
+        if !held && !self.run.join(LOCK).exists() {
             return Ok(Some(Recovered::Unchanged(state)));
         }
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.run);
@@ -143,7 +143,7 @@ impl Place<'_> {
             return Err(gone);
         }
         let state = self.state(container)?;
-        let Some(state) = state.clone().filter(|state| state.status == Status::Running) else {
+        let Some(state) = state.clone().filter(ContainerState::is_held) else {
             // The shim was killed while it started the container, or cleaned up after it.
             release_sandbox(self.id).map_err(self.failed("remove its cgroup"))?;
             unlock()?;

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! (no file) ──start──► running ──exit──► exited ──start──► running ...
-//!     └─start failed─► created          (shim killed: exited, by `recover`)
+//!     └─start failed─► created  │ ▲      (shim killed: exited, by `recover`)
+//!                          exit ▼ │ after the back-off, by its policy
+//!                          restarting ──stop──► exited
 //! ```
 //!
 //! The file is replaced by rename, never synced: a container does not survive the host, and what
@@ -47,6 +49,77 @@ pub struct ContainerState {
     /// What to remove when it ends.
     #[serde(default)]
     pub auto_remove: Option<Removal>,
+    /// Its processes are stopped where they are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused: bool,
+    /// Somebody ended it: `unless-stopped` leaves it so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub manually_stopped: bool,
+    /// How often its policy has started it since somebody did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restart_count: u32,
+    /// What its probes found; none without probes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+/// What a container's probes found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// What is to be thought of it.
+    pub status: HealthStatus,
+    /// Probes that have failed in a row.
+    pub failing_streak: u32,
+    /// The last few, the oldest first.
+    pub log: Vec<Probe>,
+}
+
+/// Whether a container is well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// Not known yet.
+    #[default]
+    Starting,
+    /// The last probe that counts succeeded.
+    Healthy,
+    /// Too many failed in a row.
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// Docker's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// When it began, as [`now`].
+    pub start: String,
+    /// When it ended.
+    pub end: String,
+    /// Its exit code; -1 if it could not be run or took too long.
+    pub exit_code: i32,
+    /// The beginning of what it printed, or why it has no exit code.
+    pub output: String,
 }
 
 /// Where in its life a container is.
@@ -57,6 +130,8 @@ pub enum Status {
     Created,
     /// Its first process runs, if its shim does.
     Running,
+    /// It ended, and its shim waits to start it again.
+    Restarting,
     /// It ended.
     Exited,
 }
@@ -90,7 +165,17 @@ impl ContainerState {
             oom_killed: false,
             error: String::new(),
             auto_remove,
+            paused: false,
+            manually_stopped: false,
+            restart_count: 0,
+            health: None,
         }
+    }
+
+    /// Whether a shim holds the container, if that shim lives: it runs, or will again.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.status, Status::Running | Status::Restarting)
     }
 
     /// The state after a start that failed before the first process ran.
@@ -104,6 +189,21 @@ impl ContainerState {
         Self { pid: 0, shim_pid: 0, exit_code, error, ..before }
     }
 
+    /// The state after a further start by the container's policy.
+    #[must_use]
+    pub fn started_again(self, pid: u32) -> Self {
+        let Self { manually_stopped, restart_count, auto_remove, finished_at, .. } = self;
+        Self { manually_stopped, restart_count, finished_at, ..Self::running(pid, auto_remove) }
+    }
+
+    /// The state after an end that is to be followed by a start.
+    #[must_use]
+    pub fn restarting(self, exit: &Exit) -> Self {
+        let restart_count = self.restart_count.saturating_add(1);
+        let Self { shim_pid, .. } = self;
+        Self { status: Status::Restarting, shim_pid, restart_count, ..self.exited(exit) }
+    }
+
     /// The state after the first process ended.
     #[must_use]
     pub fn exited(self, exit: &Exit) -> Self {
@@ -115,6 +215,7 @@ impl ContainerState {
             exit_code: exit.code,
             oom_killed: exit.oom_killed,
             error: exit.error.clone(),
+            paused: false,
             ..self
         }
     }

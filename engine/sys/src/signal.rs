@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 /// Gives the `ignored` signals their default action and blocks none: what a new program expects.
 ///
@@ -34,13 +34,24 @@ pub fn ignore(signals: &[i32]) -> io::Result<()> {
 /// # Errors
 /// `InvalidInput` for what is no signal; otherwise the kernel's (pidfd_send_signal(2)).
 pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    Ok(rustix::process::pidfd_send_signal(pidfd, by_number(signal)?)?)
+}
+
+/// As [`send`], to a process by its id: for a child that was not reaped yet.
+///
+/// # Errors
+/// As [`send`] (kill(2)).
+pub fn send_to_child(child: Pid, signal: i32) -> io::Result<()> {
+    Ok(rustix::process::kill_process(child, by_number(signal)?)?)
+}
+
+fn by_number(signal: i32) -> io::Result<Signal> {
     if !matches!(signal, 1..=31 | 34..=64) {
         let message = format!("{signal} is no signal");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     // SAFETY: not zero, within the kernel's range, and none of those a C library uses.
-    let signal = unsafe { Signal::from_raw_unchecked(signal) };
-    Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
+    Ok(unsafe { Signal::from_raw_unchecked(signal) })
 }
 
 /// Blocks `signals` (by number) from now on, beside those that are blocked already.

@@ -15,8 +15,11 @@ mod inspect;
 mod kill;
 mod load;
 mod logs;
+mod pause;
 mod prune;
 mod ps;
+mod rename;
+mod restart;
 mod rm;
 mod rmi;
 mod run;
@@ -26,6 +29,7 @@ mod stop;
 mod system_check;
 mod system_df;
 mod tag;
+mod update;
 mod version;
 mod volume;
 mod wait;
@@ -94,6 +98,26 @@ static COMMANDS: &[Entry] = &[
     entry!("create", ["container create"], create, "Create a new container"),
     entry!("start", ["container start"], start, "Start one or more stopped containers"),
     entry!("stop", ["container stop"], stop, "Stop one or more running containers"),
+    entry!("restart", ["container restart"], restart, "Restart one or more containers"),
+    entry!(
+        "pause",
+        ["container pause"],
+        pause,
+        "Pause all processes within one or more containers"
+    ),
+    entry!(
+        "unpause",
+        ["container unpause"],
+        pause::unpause,
+        "Unpause all processes within one or more containers"
+    ),
+    entry!(
+        "update",
+        ["container update"],
+        update,
+        "Update configuration of one or more containers"
+    ),
+    entry!("rename", ["container rename"], rename, "Rename a container"),
     entry!("kill", ["container kill"], kill, "Kill one or more running containers"),
     entry!(
         "wait",

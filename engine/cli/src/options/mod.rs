@@ -9,7 +9,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use hull_api::{ContainerConfig, ContainerCreateBody, Empty, HostConfig, LogConfig, Ulimit};
+use hull_api::{
+    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, Empty, Healthcheck, HostConfig,
+    LogConfig, Ulimit,
+};
 
 use crate::terminal;
 
@@ -126,6 +129,37 @@ pub(crate) fn with_container_options(command: Command) -> Command {
             list("env", Some('e'), "NAME=VALUE", "Set environment variables"),
             list("env-file", None, "FILE", "Read in a file of environment variables"),
             list("expose", None, "PORT", "Expose a port or a range of ports"),
+            value("health-cmd", None, "COMMAND", "Command to run to check health"),
+            value(
+                "health-interval",
+                None,
+                "DURATION",
+                "Time between running the check (default 30s)",
+            ),
+            value(
+                "health-retries",
+                None,
+                "NUMBER",
+                "Consecutive failures needed to report unhealthy",
+            ),
+            value(
+                "health-start-interval",
+                None,
+                "DURATION",
+                "Time between running the check during the start period (default 5s)",
+            ),
+            value(
+                "health-start-period",
+                None,
+                "DURATION",
+                "Time for the container to start before failures count (default 0s)",
+            ),
+            value(
+                "health-timeout",
+                None,
+                "DURATION",
+                "Maximum time to allow one check to run (default 30s)",
+            ),
             list("group-add", None, "GROUP", "Add additional groups to join"),
             value("hostname", Some('h'), "NAME", "Container host name"),
             switch(
@@ -150,6 +184,7 @@ pub(crate) fn with_container_options(command: Command) -> Command {
             value("name", None, "NAME", "Assign a name to the container"),
             list("network", None, "NETWORK", "Network of the container: none or host")
                 .visible_alias("net"),
+            switch("no-healthcheck", None, "Disable any container-specified HEALTHCHECK"),
             value("oom-score-adj", None, "NUMBER", "Tune host's OOM preferences (-1000 to 1000)"),
             value("pid", None, "MODE", "PID namespace to use: host"),
             value("pids-limit", None, "NUMBER", "Tune container pids limit (-1 for unlimited)"),
@@ -158,7 +193,7 @@ pub(crate) fn with_container_options(command: Command) -> Command {
             value("pull", None, "WHEN", "Pull image before creating (missing, never)"),
             switch("quiet", Some('q'), "Suppress the pull output"),
             switch("read-only", None, "Mount the container's root filesystem as read only"),
-            value("restart", None, "POLICY", "Restart policy to apply when a container exits (no)"),
+            value("restart", None, "POLICY", "Restart policy to apply when a container exits"),
             switch(
                 "rm",
                 None,
@@ -184,9 +219,66 @@ pub(crate) fn with_container_options(command: Command) -> Command {
                 "[SOURCE:]PATH[:OPTIONS]",
                 "Bind mount a directory or a volume",
             ),
+            list("volumes-from", None, "CONTAINER[:ro]", "Mount volumes from other containers"),
             value("workdir", Some('w'), "PATH", "Working directory inside the container"),
         ])
         .arg(image_and_words())
+}
+
+/// Adds the options of `update`.
+pub(crate) fn with_update_options(command: Command) -> Command {
+    command.args([
+        value("cpu-period", None, "MICROSECONDS", "Length of a CPU quota's period"),
+        value("cpu-quota", None, "MICROSECONDS", "CPU time per period"),
+        value("cpu-shares", Some('c'), "WEIGHT", "CPU shares (relative weight)"),
+        value("cpus", None, "NUMBER", "Number of CPUs"),
+        value("cpuset-cpus", None, "LIST", "CPUs in which to allow execution (0-3, 0,1)"),
+        value("cpuset-mems", None, "LIST", "Memory nodes in which to allow execution (0-3, 0,1)"),
+        value("memory", Some('m'), "BYTES", "Memory limit"),
+        value("memory-reservation", None, "BYTES", "Memory soft limit"),
+        value("memory-swap", None, "BYTES", "Memory and swap together: -1 for unlimited swap"),
+        value("pids-limit", None, "NUMBER", "Tune container pids limit (-1 for unlimited)"),
+        value("restart", None, "POLICY", "Restart policy to apply when a container exits"),
+    ])
+}
+
+/// What `POST /containers/{id}/update` is asked for by `matches`; `None` if that is nothing.
+///
+/// # Errors
+/// The option that makes no sense, with its value.
+pub(crate) fn update_body(matches: &ArgMatches) -> Result<Option<ContainerUpdateBody>> {
+    let owned = |name| text(matches, name).unwrap_or_default().to_owned();
+    let size = |name| text(matches, name).map_or(Ok(0), |word| bytes(name, word));
+    let integer = |name| text(matches, name).map_or(Ok(0), |word| number(name, word));
+    let body = ContainerUpdateBody {
+        restart_policy: match text(matches, "restart") {
+            Some(_) => Some(restart(matches)?),
+            None => None,
+        },
+        cpu_shares: integer("cpu-shares")?,
+        memory: size("memory")?,
+        nano_cpus: text(matches, "cpus").map_or(Ok(0), units::nano_cpus)?,
+        cpu_period: integer("cpu-period")?,
+        cpu_quota: integer("cpu-quota")?,
+        cpuset_cpus: owned("cpuset-cpus"),
+        cpuset_mems: owned("cpuset-mems"),
+        memory_reservation: size("memory-reservation")?,
+        memory_swap: memory_swap(matches)?,
+        pids_limit: match text(matches, "pids-limit") {
+            Some(word) => Some(number("pids-limit", word)?),
+            None => None,
+        },
+        ..ContainerUpdateBody::default()
+    };
+    Ok((body != ContainerUpdateBody::default()).then_some(body))
+}
+
+fn memory_swap(matches: &ArgMatches) -> Result<i64> {
+    match text(matches, "memory-swap") {
+        Some("-1") => Ok(-1),
+        Some(word) => bytes("memory-swap", word),
+        None => Ok(0),
+    }
 }
 
 /// What `POST /containers/create` is asked for by `matches`.
@@ -197,6 +289,10 @@ pub(crate) fn create_body(matches: &ArgMatches) -> Result<ContainerCreateBody> {
     let mut words = texts(matches, "image").into_iter();
     let image = words.next().context("no image is named")?;
     let command: Vec<String> = words.collect();
+    let policy = restart(matches)?;
+    if is_set(matches, "rm") && !matches!(policy.name.as_str(), "" | "no") {
+        bail!("conflicting options: cannot specify both --restart and --rm");
+    }
     Ok(ContainerCreateBody {
         config: container_config(matches, image, command)?,
         host_config: host_config(matches)?,
@@ -240,6 +336,7 @@ fn container_config(
         working_dir: owned("workdir"),
         entrypoint,
         labels: labels(&texts(matches, "label-file"), &texts(matches, "label"))?,
+        healthcheck: health(matches)?,
         stop_signal: text(matches, "stop-signal").map(str::to_owned),
         stop_timeout,
         exposed_ports: texts(matches, "expose")
@@ -261,11 +358,7 @@ fn host_config(matches: &ArgMatches) -> Result<HostConfig> {
     let volumes = texts(matches, "volume");
     let mounts = texts(matches, "mount");
     let ulimits = texts(matches, "ulimit");
-    let memory_swap = match text(matches, "memory-swap") {
-        Some("-1") => -1,
-        Some(word) => bytes("memory-swap", word)?,
-        None => 0,
-    };
+    let memory_swap = memory_swap(matches)?;
     let size_of_terminal = if is_set(matches, "tty") { terminal::size() } else { None };
     let console_size = size_of_terminal.map_or([0, 0], |(columns, rows)| [rows, columns]);
     Ok(HostConfig {
@@ -279,6 +372,7 @@ fn host_config(matches: &ArgMatches) -> Result<HostConfig> {
         network_mode: network(matches)?,
         restart_policy: restart(matches)?,
         auto_remove: is_set(matches, "rm"),
+        volumes_from: texts(matches, "volumes-from"),
         mounts: mounts.iter().map(|text| mount::parse(text)).collect::<Result<_>>()?,
         console_size,
         annotations: pairs("annotation", &texts(matches, "annotation"))?,
@@ -427,11 +521,55 @@ fn restart(matches: &ArgMatches) -> Result<hull_api::RestartPolicy> {
     let Some(text) = text(matches, "restart") else {
         return Ok(hull_api::RestartPolicy::default());
     };
-    let (name, count) = text.split_once(':').unwrap_or((text, "0"));
-    Ok(hull_api::RestartPolicy {
-        name: name.to_owned(),
-        maximum_retry_count: number("restart", count)?,
-    })
+    let (name, count) = match text.split_once(':') {
+        Some(("", _)) => {
+            bail!("invalid restart policy format: no policy provided before colon")
+        }
+        Some((name, count)) => match count.parse() {
+            Ok(count) => (name, count),
+            Err(_) => {
+                bail!("invalid restart policy format: maximum retry count must be an integer")
+            }
+        },
+        None => (text, 0),
+    };
+    Ok(hull_api::RestartPolicy { name: name.to_owned(), maximum_retry_count: count })
+}
+
+fn health(matches: &ArgMatches) -> Result<Option<Healthcheck>> {
+    let command = text(matches, "health-cmd").unwrap_or_default();
+    let time = |name| text(matches, name).map_or(Ok(0), |word| units::nanoseconds(name, word));
+    let health = Healthcheck {
+        test: match command {
+            "" => Vec::new(),
+            command => vec!["CMD-SHELL".to_owned(), command.to_owned()],
+        },
+        interval: time("health-interval")?,
+        timeout: time("health-timeout")?,
+        start_period: time("health-start-period")?,
+        start_interval: time("health-start-interval")?,
+        retries: text(matches, "health-retries")
+            .map_or(Ok(0), |word| number("health-retries", word))?,
+    };
+    let wanted = health != Healthcheck::default();
+    if is_set(matches, "no-healthcheck") {
+        if wanted {
+            bail!("--no-healthcheck conflicts with --health-* options");
+        }
+        return Ok(Some(Healthcheck { test: vec!["NONE".to_owned()], ..health }));
+    }
+    for (name, value) in [
+        ("interval", health.interval),
+        ("timeout", health.timeout),
+        ("retries", health.retries),
+        ("start-period", health.start_period),
+        ("start-interval", health.start_interval),
+    ] {
+        if value < 0 {
+            bail!("--health-{name} cannot be negative");
+        }
+    }
+    Ok(wanted.then_some(health))
 }
 
 /// Docker takes `host=address` and `host:address`.

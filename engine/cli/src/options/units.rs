@@ -60,6 +60,47 @@ fn fraction_of(digits: &str, unit: i64) -> Option<i64> {
     i64::try_from(i128::from(unit) * digits.parse::<i128>().ok()? / scale).ok()
 }
 
+/// Nanoseconds in a duration as Go writes it: `30s`, `1m30s`, `1.5h`, `250ms`.
+pub(crate) fn nanoseconds(option: &str, word: &str) -> Result<i64> {
+    let invalid = || {
+        format!(
+            "invalid argument {word:?} for \"--{option}\" flag: time: invalid duration {word:?}"
+        )
+    };
+    let (sign, mut rest) = match word.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, word),
+    };
+    if rest == "0" {
+        return Ok(0);
+    }
+    let mut sum = 0.0;
+    if rest.is_empty() {
+        bail!(invalid());
+    }
+    while !rest.is_empty() {
+        let of_number = |c: char| c.is_ascii_digit() || c == '.';
+        let end = rest.find(|c| !of_number(c)).with_context(invalid)?;
+        let number: f64 = rest[..end].parse().ok().with_context(invalid)?;
+        rest = &rest[end..];
+        let end = rest.find(of_number).unwrap_or(rest.len());
+        let unit = match &rest[..end] {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => bail!(invalid()),
+        };
+        rest = &rest[end..];
+        sum += number * unit;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a float saturates")]
+    let nanoseconds = (sign * sum) as i64;
+    Ok(nanoseconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -64,6 +64,11 @@ fn open(engine: &Engine, text: &str, options: AttachOptions) -> Result<(OwnedFd,
     if !is_running(state.as_ref()) {
         return Ok((park(engine, id, options)?, terminal));
     }
+    if state.is_some_and(|state| state.paused) {
+        return Err(ApiError::conflict(format!(
+            "container {id} is paused, unpause the container before attach"
+        )));
+    }
     Ok((on_shim(engine, id, |shim| shim.attach(&options))?, terminal))
 }
 

@@ -1,14 +1,16 @@
-//! Signals, terminal sizes and the end of a running container.
+//! Signals, pauses, terminal sizes, names, and the end of a container.
 
-use super::signal;
 use super::start::exit_of;
 use super::stored::{Container, is_running};
 use super::wait::run_directory;
+use super::{name, signal};
 use crate::error::ApiError;
 use crate::http::{Query, Response, status};
 use crate::service::{Engine, Service};
+use hull_sandbox::Cgroup;
 use hull_shim::client::{ControlError, ExitWaiter, Shim};
 use hull_shim::protocol::FailureKind;
+use hull_store::{CreateContainerError, UpdateError};
 use hyper::StatusCode;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -18,30 +20,60 @@ const STOP_TIMEOUT: i64 = 10;
 /// How long a container that was killed may take to be gone.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How a container is to be ended.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    /// The container's own stop signal where absent.
+    signal: Option<i32>,
+    /// Seconds until SIGKILL, the container's own where absent; negative waits for ever.
+    timeout: Option<i64>,
+    /// It stays even if it was to remove itself.
+    keep: bool,
+}
+
+impl End {
+    fn from_query(query: &Query, keep: bool) -> Result<Self, ApiError> {
+        let signal = query.get("signal").map(signal::parse).transpose()?;
+        Ok(Self { signal, timeout: query.number("t")?, keep })
+    }
+}
+
 /// `POST /containers/{id}/stop`: the stop signal, then, after the timeout, SIGKILL.
 pub(crate) async fn stop(
     service: &Service,
     text: &str,
     query: &Query,
 ) -> Result<Response, ApiError> {
-    let timeout: Option<i64> = query.number("t")?;
-    let signal = query.get("signal").map(signal::parse).transpose()?;
+    let stopped = stop_as(service, text, End::from_query(query, false)?).await?;
+    Ok(status(if stopped { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED }))
+}
+
+/// `POST /containers/{id}/restart`.
+pub(crate) async fn restart(
+    service: &Service,
+    text: &str,
+    query: &Query,
+) -> Result<Response, ApiError> {
+    stop_as(service, text, End::from_query(query, true)?).await?;
+    super::start::start(service, text).await?;
+    Ok(status(StatusCode::NO_CONTENT))
+}
+
+/// Ends a container; false if it does not run.
+async fn stop_as(service: &Service, text: &str, wish: End) -> Result<bool, ApiError> {
     let text = text.to_owned();
     let begun = service.run(move |engine| {
         let (container, state) = Container::find_with_state(engine.store()?, &text)?;
         if !is_running(state.as_ref()) {
             return Ok(None);
         }
-        let config = &container.stored.config;
-        let named = config.stop_signal.as_deref().filter(|text| !text.is_empty());
-        let default = named.map_or(Ok(signal::TERM), signal::parse)?;
-        let timeout = timeout.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
-        let waiter = signal_and_wait(engine, &container.record.id, signal.unwrap_or(default))?;
+        let default = stop_signal(&container)?;
+        let timeout = wish.timeout.or(container.stored.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
+        let signal = wish.signal.unwrap_or(default);
+        let waiter = stop_and_wait(engine, &container.record.id, signal, wish.keep)?;
         Ok(waiter.map(|waiter| (container.record.id, waiter, timeout)))
     });
-    let Some((id, waiter, timeout)) = begun.await? else {
-        return Ok(status(StatusCode::NOT_MODIFIED));
-    };
+    let Some((id, waiter, timeout)) = begun.await? else { return Ok(false) };
     let ended = exit_of(waiter);
     let in_time = match u64::try_from(timeout) {
         Ok(seconds) => tokio::time::timeout(Duration::from_secs(seconds), ended).await.is_ok(),
@@ -54,7 +86,13 @@ pub(crate) async fn stop(
     if !in_time {
         end(service, &id).await?;
     }
-    Ok(status(StatusCode::NO_CONTENT))
+    Ok(true)
+}
+
+/// The signal that asks a container to end.
+fn stop_signal(container: &Container) -> Result<i32, ApiError> {
+    let named = container.stored.config.stop_signal.as_deref().filter(|text| !text.is_empty());
+    named.map_or(Ok(signal::TERM), signal::parse)
 }
 
 /// Kills a container (full id) and waits for its end; nothing if it does not run.
@@ -63,7 +101,8 @@ pub(crate) async fn stop(
 /// `Internal` if it does not end.
 pub(crate) async fn end(service: &Service, id: &str) -> Result<(), ApiError> {
     let own = id.to_owned();
-    let waiter = service.run(move |engine| signal_and_wait(engine, &own, signal::KILL)).await?;
+    let waiter =
+        service.run(move |engine| stop_and_wait(engine, &own, signal::KILL, false)).await?;
     let Some(waiter) = waiter else { return Ok(()) };
     match tokio::time::timeout(KILL_TIMEOUT, exit_of(waiter)).await {
         Ok(_told) => Ok(()),
@@ -74,11 +113,16 @@ pub(crate) async fn end(service: &Service, id: &str) -> Result<(), ApiError> {
     }
 }
 
-/// Sends a signal; `None` if the container does not run any more.
-fn signal_and_wait(engine: &Engine, id: &str, signal: i32) -> Result<Option<ExitWaiter>, ApiError> {
+/// Asks for a container's end; `None` if it does not run any more.
+fn stop_and_wait(
+    engine: &Engine,
+    id: &str,
+    signal: i32,
+    keep: bool,
+) -> Result<Option<ExitWaiter>, ApiError> {
     let Some(run) = run_directory(engine, id)? else { return Ok(None) };
     let shim = Shim::new(run.as_fd());
-    let asked = shim.wait().and_then(|waiter| shim.signal(signal).map(|()| waiter));
+    let asked = shim.wait().and_then(|waiter| shim.stop(signal, keep).map(|()| waiter));
     match asked {
         Ok(waiter) => Ok(Some(waiter)),
         Err(ControlError::NotRunning) => Ok(None),
@@ -86,7 +130,8 @@ fn signal_and_wait(engine: &Engine, id: &str, signal: i32) -> Result<Option<Exit
     }
 }
 
-/// `POST /containers/{id}/kill`.
+/// `POST /containers/{id}/kill`. A signal that asks for the container's end also ends its
+/// restart policy; others, such as SIGHUP, do not.
 pub(crate) async fn kill(
     service: &Service,
     text: &str,
@@ -97,6 +142,7 @@ pub(crate) async fn kill(
     let id = service
         .run(move |engine| {
             let (container, state) = Container::find_with_state(engine.store()?, &shown)?;
+            let ends = [signal::INT, signal::QUIT, signal::TERM, stop_signal(&container)?];
             let id = container.record.id;
             let not_running = || {
                 ApiError::conflict(format!(
@@ -108,7 +154,13 @@ pub(crate) async fn kill(
             }
             if signal != signal::KILL {
                 let run = run_directory(engine, &id)?.ok_or_else(not_running)?;
-                match Shim::new(run.as_fd()).signal(signal) {
+                let shim = Shim::new(run.as_fd());
+                let sent = if ends.contains(&signal) {
+                    shim.stop(signal, false)
+                } else {
+                    shim.signal(signal)
+                };
+                match sent {
                     Ok(()) => {}
                     Err(ControlError::NotRunning) => return Err(not_running()),
                     Err(error) => return Err(control_failed(&id, error)),
@@ -120,6 +172,74 @@ pub(crate) async fn kill(
     if signal == signal::KILL {
         end(service, &id).await?;
     }
+    Ok(status(StatusCode::NO_CONTENT))
+}
+
+/// `POST /containers/{id}/pause`.
+pub(crate) async fn pause(service: &Service, text: &str) -> Result<Response, ApiError> {
+    let text = text.to_owned();
+    service
+        .run_long(move |engine| {
+            let id = Container::find_with_state(engine.store()?, &text)?.0.record.id;
+            on_shim(engine, &id, |shim| shim.pause())?;
+            let cgroup = Cgroup::open(&id).map_err(|error| ApiError::internal(&error))?;
+            let Err(error) = cgroup.wait_frozen() else { return Ok(()) };
+            let failed =
+                ApiError::internal(&error).context(&format!("cannot pause container {id}"));
+            on_shim(engine, &id, |shim| shim.unpause())?;
+            Err(failed)
+        })
+        .await?;
+    Ok(status(StatusCode::NO_CONTENT))
+}
+
+/// `POST /containers/{id}/unpause`.
+pub(crate) async fn unpause(service: &Service, text: &str) -> Result<Response, ApiError> {
+    let text = text.to_owned();
+    service
+        .run(move |engine| {
+            let (container, state) = Container::find_with_state(engine.store()?, &text)?;
+            let id = container.record.id;
+            if !is_running(state.as_ref()) {
+                return Err(ApiError::conflict(format!("container {id} is not paused")));
+            }
+            on_shim(engine, &id, |shim| shim.unpause())
+        })
+        .await?;
+    Ok(status(StatusCode::NO_CONTENT))
+}
+
+/// `POST /containers/{id}/rename`.
+pub(crate) async fn rename(
+    service: &Service,
+    text: &str,
+    query: &Query,
+) -> Result<Response, ApiError> {
+    let new = query.get("name").unwrap_or_default().trim_start_matches('/').to_owned();
+    if new.is_empty() {
+        return Err(ApiError::invalid("Neither old nor new names may be empty"));
+    }
+    name::check("container", &new)?;
+    let text = text.to_owned();
+    service
+        .run(move |engine| {
+            let store = engine.store()?;
+            let record = Container::find(store, &text)?.record;
+            if record.name == new {
+                return Err(ApiError::invalid(
+                    "Renaming a container with the same name as its current name",
+                ));
+            }
+            match store.update_container(&record.id, |record| record.name.clone_from(&new)) {
+                Ok(_) => Ok(()),
+                Err(UpdateError::NameTaken { name, owner }) => {
+                    let taken = CreateContainerError::NameTaken { name, owner };
+                    Err(ApiError::from(taken).context("Error when allocating new name"))
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await?;
     Ok(status(StatusCode::NO_CONTENT))
 }
 

@@ -3,7 +3,7 @@
 use super::live::Fresh;
 use super::mounts::{Source, StoredMount};
 use super::stored::{Container, Stored};
-use super::{fill, host, merge, mounts, name, signal};
+use super::{fill, health, host, merge, mounts, name, signal};
 use crate::error::ApiError;
 use crate::http::{Request, Response, json_with};
 use crate::images::{self, ResolvedImage};
@@ -64,14 +64,17 @@ fn plan(
     if let Some(signal) = body.config.stop_signal.as_deref().filter(|text| !text.is_empty()) {
         signal::parse(signal)?;
     }
-    // Not asked for in vain: the standard library reads the whole cgroup tree for it.
-    let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    let host = host::check(body.host_config, cpus)?;
+    let host = host::check(body.host_config, host::cpus)?;
     let store = engine.store()?;
     let image_name = body.config.image.clone();
     let image = images::resolve_image(store, &image_name, platform)?;
     let config = merge::merge(body.config, image.config.runtime())?;
-    let mut mounts = mounts::plan(&config, &host)?;
+    if let Some(health) = &config.healthcheck {
+        health::check(health)?;
+    }
+    let mut mounts = mounts::plan(&config, &host, |name| {
+        Container::find(store, name).map(|other| other.stored.mounts)
+    })?;
     let durability = if host.auto_remove { Durability::Volatile } else { Durability::Durable };
     let [random, ids] = random()?;
     let id = hex(&random);
@@ -79,7 +82,7 @@ fn plan(
     let name = name.unwrap_or_else(|| name::made_up([ids[0], ids[1]]));
     let created = hull_shim::state::now();
     let volumes = volumes(&mut mounts, &ids, &created);
-    let warnings = warnings(&config, &host);
+    let warnings = warnings(&host);
     let of_mounts = |anonymous_only: bool| {
         let names = volumes.iter().filter(|(_, volume)| volume.anonymous || !anonymous_only);
         names.map(|(_, volume)| volume.name.clone()).collect::<Vec<_>>()
@@ -105,11 +108,8 @@ fn plan(
     Ok(Plan { container: Container { record, stored }, named, volumes, durability, warnings })
 }
 
-fn warnings(config: &hull_api::ContainerConfig, host: &hull_api::HostConfig) -> Vec<String> {
+fn warnings(host: &hull_api::HostConfig) -> Vec<String> {
     let mut warnings = Vec::new();
-    if config.healthcheck.as_ref().is_some_and(|check| !check.is_null()) {
-        warnings.push("Health checks are not run in this release.".to_owned());
-    }
     if host.container_id_file.contains('\0') {
         warnings.push("The path of the id file holds a zero byte.".to_owned());
     }

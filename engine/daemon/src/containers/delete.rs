@@ -1,6 +1,7 @@
 //! Removing containers.
 
 use super::control::end;
+use super::list::status_word;
 use super::stored::{Container, is_running, state_of};
 use super::wait::run_directory;
 use crate::error::ApiError;
@@ -8,6 +9,7 @@ use crate::http::{Query, Response, json, status};
 use crate::service::{Engine, Service};
 use hull_api::ContainersPruneResponse;
 use hull_shim::recover::{remove_run_directory, try_lock, unlock};
+use hull_shim::state::ContainerState;
 use hull_store::{RemoveVolumeError, Store};
 use hyper::StatusCode;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,7 +34,7 @@ pub(crate) async fn delete(
             let (container, state) = Container::find_with_state(engine.store()?, &shown)?;
             let running = is_running(state.as_ref());
             if running && !force {
-                return Err(still_running(&container.record.name));
+                return Err(still_running(&container.record.name, state.as_ref()));
             }
             Ok((container.record.id, running))
         })
@@ -56,11 +58,19 @@ pub(crate) async fn delete(
     Ok(status(StatusCode::NO_CONTENT))
 }
 
-fn still_running(name: &str) -> ApiError {
-    ApiError::conflict(format!(
-        "cannot remove container \"{name}\": container is running: stop the container before \
-         removing or force remove"
-    ))
+fn still_running(name: &str, state: Option<&ContainerState>) -> ApiError {
+    let word = status_word(state);
+    ApiError::conflict(match word {
+        "paused" => {
+            format!(
+                "cannot remove container \"{name}\": container is {word} and must be unpaused first"
+            )
+        }
+        _ => format!(
+            "cannot remove container \"{name}\": container is {word}: stop the container before \
+             removing or force remove"
+        ),
+    })
 }
 
 /// Removes a container that does not run, and with `volumes` its anonymous volumes.
@@ -119,7 +129,7 @@ fn lock(store: &Store, container: &Container, run: &OwnedFd) -> Result<OwnedFd, 
         }
         let state = state_of(store, id).map_err(LockError::Refused)?.flatten();
         if is_running(state.as_ref()) || Instant::now() > deadline {
-            return Err(LockError::Refused(still_running(&container.record.name)));
+            return Err(LockError::Refused(still_running(&container.record.name, state.as_ref())));
         }
         std::thread::sleep(Duration::from_millis(1));
     }

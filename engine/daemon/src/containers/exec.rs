@@ -101,6 +101,19 @@ fn make(engine: &Engine, text: &str, mut body: ExecCreateBody) -> Result<String,
     if !is_running(state.as_ref()) {
         return Err(ApiError::conflict(format!("container {container_id} is not running")));
     }
+    match super::list::status_word(state.as_ref()) {
+        "paused" => {
+            return Err(ApiError::conflict(format!(
+                "container {container_id} is paused, unpause the container before exec"
+            )));
+        }
+        "restarting" => {
+            return Err(ApiError::conflict(format!(
+                "Container {container_id} is restarting, wait until the container is running"
+            )));
+        }
+        _ => {}
+    }
     let process = process(&container, &body)?;
     body.env.clear();
     let attach = AttachOptions {

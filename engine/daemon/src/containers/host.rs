@@ -5,7 +5,7 @@ use hull_api::HostConfig;
 use hull_sandbox::capability::{self, Capability};
 use hull_sandbox::seccomp::Profile;
 use hull_sandbox::spec::{Network, Rlimit, Seccomp};
-use hull_shim::protocol::LogConfig;
+use hull_shim::protocol::{LogConfig, RestartPolicy};
 use serde_json::Value;
 
 const DEFAULT_SHM_SIZE: i64 = 64 << 20;
@@ -61,8 +61,8 @@ pub(crate) fn check(
             host.oom_score_adj
         )));
     }
-    if !matches!(host.restart_policy.name.as_str(), "" | "no") {
-        return Err(not_yet(&format!("restart policy {:?}", host.restart_policy.name)));
+    if restart_policy(&host.restart_policy)? != RestartPolicy::No && host.auto_remove {
+        return Err(ApiError::invalid("can't create 'AutoRemove' container with restart policy"));
     }
     if host.log_config.driver.is_empty() {
         "json-file".clone_into(&mut host.log_config.driver);
@@ -80,8 +80,45 @@ pub(crate) fn check(
     Ok(host)
 }
 
+/// When a container is started again.
+///
+/// # Errors
+/// Docker's words for what is no policy.
+pub(crate) fn restart_policy(policy: &hull_api::RestartPolicy) -> Result<RestartPolicy, ApiError> {
+    let invalid = |why: &str| Err(ApiError::invalid(format!("invalid restart policy: {why}")));
+    let count = policy.maximum_retry_count;
+    let parsed = match policy.name.as_str() {
+        "" | "no" => RestartPolicy::No,
+        "always" => RestartPolicy::Always,
+        "unless-stopped" => RestartPolicy::UnlessStopped,
+        "on-failure" => match u32::try_from(count) {
+            Ok(most) => return Ok(RestartPolicy::OnFailure { most }),
+            Err(_) => return invalid("maximum retry count cannot be negative"),
+        },
+        other => {
+            return invalid(&format!(
+                "unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or \
+                 'unless-stopped'"
+            ));
+        }
+    };
+    match count {
+        0 => Ok(parsed),
+        ..0 => {
+            invalid("maximum retry count can only be used with 'on-failure' and cannot be negative")
+        }
+        _ => invalid("maximum retry count can only be used with 'on-failure'"),
+    }
+}
+
 fn not_yet(what: &str) -> ApiError {
     ApiError::invalid(format!("{what} is not available in this release"))
+}
+
+/// How many CPUs this host gives us. Not asked for in vain: the standard library reads the whole
+/// cgroup tree for it.
+pub(crate) fn cpus() -> u64 {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64
 }
 
 fn check_network(host: &mut HostConfig) -> Result<(), ApiError> {
@@ -327,12 +364,19 @@ pub(crate) fn security(host: &HostConfig) -> Result<Security, ApiError> {
 /// Drivers and options that are not there.
 pub(crate) fn log_config(host: &HostConfig) -> Result<LogConfig, ApiError> {
     let mut log = LogConfig::default();
-    if !matches!(host.log_config.driver.as_str(), "" | "json-file") {
-        return Err(not_yet(&format!("log driver {:?}", host.log_config.driver)));
+    match host.log_config.driver.as_str() {
+        "" | "json-file" => {}
+        "none" => log.disabled = true,
+        other => return Err(not_yet(&format!("log driver {other:?}"))),
     }
     for (name, value) in &host.log_config.config {
         let invalid = || ApiError::invalid(format!("invalid value {value:?} for log opt '{name}'"));
         match name.as_str() {
+            _ if log.disabled => {
+                return Err(ApiError::invalid(format!(
+                    "unknown log opt '{name}' for none log driver"
+                )));
+            }
             "max-size" if value == "-1" => log.max_size = None,
             "max-size" => log.max_size = Some(size(value).ok_or_else(invalid)?),
             "max-file" => {

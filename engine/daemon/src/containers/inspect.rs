@@ -3,12 +3,12 @@
 use super::list::{sizes, status_word};
 use super::mounts::mount_points;
 use super::stored::{Container, is_running};
-use super::{merge, spec};
+use super::{health, merge, spec};
 use crate::error::ApiError;
 use crate::http::{Query, Response, json};
 use crate::service::{Engine, Service};
 use hull_api::{ContainerInspectResponse, DriverData, EndpointSettings, NetworkSettings};
-use hull_shim::state::ContainerState;
+use hull_shim::state::{ContainerState, Status};
 
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -39,6 +39,7 @@ fn response(engine: &Engine, text: &str, size: bool) -> Result<ContainerInspectR
         path: command.pop().unwrap_or_default(),
         args,
         state: shown_state(state.as_ref()),
+        restart_count: state.as_ref().map_or(0, |state| state.restart_count.into()),
         image: record.image_id.to_string(),
         log_path: log.display().to_string(),
         name: format!("/{}", record.name),
@@ -74,12 +75,15 @@ fn shown_state(state: Option<&ContainerState>) -> hull_api::ContainerState {
     hull_api::ContainerState {
         status: status_word(state).to_owned(),
         running,
+        paused: state.is_some_and(|state| state.paused),
+        restarting: state.is_some_and(|state| state.status == Status::Restarting),
         oom_killed: state.is_some_and(|state| state.oom_killed),
         pid: state.filter(|_| running).map_or(0, |state| state.pid.into()),
         exit_code: state.map_or(0, |state| state.exit_code.into()),
         error: state.map(|state| state.error.clone()).unwrap_or_default(),
         started_at: time(state.and_then(|state| state.started_at.as_ref())),
-        finished_at: time(state.filter(|_| !running).and_then(|state| state.finished_at.as_ref())),
+        finished_at: time(state.and_then(|state| state.finished_at.as_ref())),
+        health: state.and_then(|state| state.health.as_ref()).map(health::shown),
         ..Default::default()
     }
 }

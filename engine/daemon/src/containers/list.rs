@@ -8,15 +8,16 @@ use crate::http::{Filters, Query, Response, json};
 use crate::service::{Engine, Service};
 use hull_api::{ContainerSummary, SummaryHostConfig, SummaryNetworkSettings};
 use hull_oci::{Digest, Reference};
-use hull_shim::state::{ContainerState, Status};
+use hull_shim::state::{ContainerState, HealthStatus, Status};
 use hull_store::{Store, Usage};
 use jiff::Timestamp;
 use std::collections::HashMap;
 
 const FILTERS: &[&str] = &[
-    "ancestor", "before", "exited", "id", "label", "label!", "name", "network", "since", "status",
-    "volume",
+    "ancestor", "before", "exited", "health", "id", "label", "label!", "name", "network", "since",
+    "status", "volume",
 ];
+const HEALTHS: &[&str] = &["starting", "healthy", "unhealthy", "none"];
 const STATUSES: &[&str] =
     &["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 
@@ -39,6 +40,11 @@ fn check(filters: &Filters) -> Result<(), ApiError> {
     for status in filters.get("status") {
         if !STATUSES.contains(&status.as_str()) {
             return Err(ApiError::invalid(format!("invalid filter 'status={status}'")));
+        }
+    }
+    for health in filters.get("health") {
+        if !HEALTHS.contains(&health.as_str()) {
+            return Err(ApiError::invalid(format!("invalid filter 'health={health}'")));
         }
     }
     for code in filters.get("exited") {
@@ -131,6 +137,7 @@ fn matches(filters: &Filters, (container, state): &Listed) -> bool {
     filters.any("id", |wanted| record.id.starts_with(wanted.as_str()))
         && filters.any("name", |wanted| name_matches(&record.name, wanted))
         && filters.any("status", |wanted| wanted == status_word(state.as_ref()))
+        && filters.any("health", |wanted| wanted == health_word(state.as_ref()))
         && filters.any("exited", |wanted| has_exited_with(state.as_ref(), wanted))
         && filters.any("network", |wanted| *wanted == stored.host.network_mode)
         && filters.any("ancestor", |wanted| is_image(container, wanted))
@@ -171,9 +178,16 @@ fn is_image(container: &Container, wanted: &str) -> bool {
 pub(crate) fn status_word(state: Option<&ContainerState>) -> &'static str {
     match state.map(|state| state.status) {
         None | Some(Status::Created) => "created",
+        Some(Status::Running) if state.is_some_and(|state| state.paused) => "paused",
         Some(Status::Running) => "running",
+        Some(Status::Restarting) => "restarting",
         Some(Status::Exited) => "exited",
     }
+}
+
+/// Docker's word for what is known of a container's health.
+fn health_word(state: Option<&ContainerState>) -> &'static str {
+    state.and_then(|state| state.health.as_ref()).map_or("none", |health| health.status.as_str())
 }
 
 /// Docker's sentence for a state.
@@ -184,7 +198,18 @@ fn status_text(state: Option<&ContainerState>, now: Timestamp) -> String {
     };
     match state {
         Some(state) if state.status == Status::Running => {
-            format!("Up {}", since(state.started_at.as_ref()))
+            let up = format!("Up {}", since(state.started_at.as_ref()));
+            match &state.health {
+                _ if state.paused => format!("{up} (Paused)"),
+                Some(health) if health.status == HealthStatus::Starting => {
+                    format!("{up} (health: starting)")
+                }
+                Some(health) => format!("{up} ({})", health.status.as_str()),
+                None => up,
+            }
+        }
+        Some(state) if state.status == Status::Restarting => {
+            format!("Restarting ({}) {} ago", state.exit_code, since(state.finished_at.as_ref()))
         }
         Some(state) if state.status == Status::Exited => {
             format!("Exited ({}) {} ago", state.exit_code, since(state.finished_at.as_ref()))
@@ -285,6 +310,12 @@ mod tests {
         assert_eq!(text(Some(state(Status::Created))), "Created");
         assert_eq!(text(Some(state(Status::Running))), "Up About an hour");
         assert_eq!(text(Some(state(Status::Exited))), "Exited (3) 59 minutes ago");
+        assert_eq!(text(Some(state(Status::Restarting))), "Restarting (3) 59 minutes ago");
+        let paused = ContainerState { paused: true, ..state(Status::Running) };
+        assert_eq!(text(Some(paused)), "Up About an hour (Paused)");
+        let health = Some(hull_shim::state::Health::default());
+        let starting = ContainerState { health, ..state(Status::Running) };
+        assert_eq!(text(Some(starting)), "Up About an hour (health: starting)");
         assert!(has_exited_with(Some(&state(Status::Exited)), "3"));
         assert!(!has_exited_with(Some(&state(Status::Running)), "3"));
     }

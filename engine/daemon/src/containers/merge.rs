@@ -1,5 +1,6 @@
 //! A container's configuration out of the client's wishes and the image's defaults.
 
+use super::health;
 use crate::error::ApiError;
 use hull_api::{ContainerConfig, Empty};
 use hull_oci::RuntimeConfig;
@@ -37,9 +38,7 @@ pub(crate) fn merge(
         config.stop_signal = Some(image.stop_signal).filter(|signal| !signal.is_empty());
     }
     config.stop_timeout = config.stop_timeout.or(image.stop_timeout);
-    if config.healthcheck.is_none() {
-        config.healthcheck = image.healthcheck.and_then(|check| serde_json::to_value(check).ok());
-    }
+    config.healthcheck = health::merge(config.healthcheck, image.healthcheck);
     if config.shell.is_none() && !image.shell.is_empty() {
         config.shell = Some(image.shell);
     }

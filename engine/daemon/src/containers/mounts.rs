@@ -60,13 +60,15 @@ pub(crate) enum Source {
     },
 }
 
-/// All mounts of a container, parents before what lies in them.
+/// All mounts of a container, parents before what lies in them. `mounts_of` finds those of
+/// another container.
 ///
 /// # Errors
 /// What cannot be mounted, or twice at one place, in Docker's words where it has some.
 pub(crate) fn plan(
     config: &ContainerConfig,
     host: &HostConfig,
+    mounts_of: impl Fn(&str) -> Result<Vec<StoredMount>, ApiError>,
 ) -> Result<Vec<StoredMount>, ApiError> {
     let mut mounts: Vec<StoredMount> = Vec::new();
     let mut add = |mount: StoredMount| {
@@ -85,6 +87,14 @@ pub(crate) fn plan(
     for (path, options) in &host.tmpfs {
         add(parse_tmpfs(path, options)?)?;
     }
+    for from in &host.volumes_from {
+        for mount in inherited(from, &mounts_of)? {
+            // What the client asked for at this place, or an earlier container had there, holds.
+            if mounts.iter().all(|other| other.destination != mount.destination) {
+                mounts.push(mount);
+            }
+        }
+    }
     for path in config.volumes.keys() {
         let destination = destination(path)?;
         // A mount the client asked for takes the place of the volume.
@@ -93,6 +103,38 @@ pub(crate) fn plan(
         }
     }
     mounts.sort_by_key(|mount| mount.destination.matches('/').count());
+    Ok(mounts)
+}
+
+/// The binds and volumes of another container, `name[:mode]`. They stay the other's: volumes do
+/// not go with this one.
+fn inherited(
+    from: &str,
+    mounts_of: impl Fn(&str) -> Result<Vec<StoredMount>, ApiError>,
+) -> Result<Vec<StoredMount>, ApiError> {
+    let (name, mode) = from.split_once(':').unwrap_or((from, ""));
+    if name.is_empty() {
+        return Err(ApiError::invalid(format!("malformed volumes-from specification: {from:?}")));
+    }
+    let mut readonly = false;
+    for option in mode.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => readonly = true,
+            "rw" | "z" | "Z" => {}
+            _ => return Err(ApiError::invalid(format!("invalid mode: {mode}"))),
+        }
+    }
+    let mut mounts = mounts_of(name)?;
+    mounts.retain(|mount| !matches!(mount.source, Source::Tmpfs { .. }));
+    for mount in &mut mounts {
+        mount.readonly |= readonly;
+        mode.clone_into(&mut mount.mode);
+        match &mut mount.source {
+            Source::Volume { anonymous, copy, .. } => (*anonymous, *copy) = (false, false),
+            Source::Bind { create, .. } => *create = false,
+            Source::Tmpfs { .. } => {}
+        }
+    }
     Ok(mounts)
 }
 

@@ -43,6 +43,8 @@ const NAMES: &[(&str, i32)] = &[
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
+pub(crate) const INT: i32 = 2;
+pub(crate) const QUIT: i32 = 3;
 pub(crate) const TERM: i32 = 15;
 pub(crate) const KILL: i32 = 9;
 

@@ -131,7 +131,9 @@ fn is_of_the_kernel(path: &str) -> bool {
     })
 }
 
-fn resources(host: &HostConfig) -> Resources {
+/// The limits of a checked configuration.
+#[must_use]
+pub(crate) fn resources(host: &HostConfig) -> Resources {
     let said = |value: i64| u64::try_from(value).ok().filter(|&value| value > 0);
     let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     Resources {

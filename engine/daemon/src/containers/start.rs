@@ -4,17 +4,21 @@ use super::live::Phase;
 use super::mounts::Source;
 use super::spec::spec;
 use super::stored::{Container, is_running, state_of};
-use super::{host, sweep};
+use super::{health, host, sweep};
 use crate::error::ApiError;
 use crate::http::{Response, status};
+use crate::readiness::readable;
 use crate::service::{Clients, Engine, Service};
 use hull_api::ErrorKind;
-use hull_shim::client::{self, ControlError, ExitWaiter, StartDescriptors, StartError, Started};
+use hull_shim::client::{
+    self, ControlError, ExitWaiter, Shim, StartDescriptors, StartError, Started,
+};
 use hull_shim::protocol::{
     AttachOptions, Exit, MAX_CONTROL_BYTES, Removal, Reply, StartRequest, VERSION,
 };
-use hull_store::Store;
+use hull_store::{Store, Upper};
 use hull_sys::descriptor::close_all;
+use hull_sys::spawn::Program;
 use hyper::StatusCode;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -53,14 +57,20 @@ async fn watch(service: Service, id: String, started: Started) {
         }
     };
     service.engine().live().tell(&id, phase);
-    if service.engine().config().clients == Clients::Many {
-        let reaped = service
-            .run_long(move |_| shim.wait().map_err(|error| ApiError::internal(&error)))
-            .await;
-        if let Err(error) = reaped {
-            tracing::warn!(container_id = id, %error, "cannot wait for the end of a shim");
-        }
+    if service.engine().config().clients == Clients::Many
+        && let Err(error) = reap(&shim).await
+    {
+        tracing::warn!(container_id = id, %error, "cannot wait for the end of a shim");
     }
+}
+
+/// Waits without a thread for the end of a shim, which may be long after its container's first
+/// exit.
+async fn reap(shim: &Program) -> io::Result<()> {
+    let flags = rustix::process::PidfdFlags::empty();
+    let pidfd = readable(rustix::process::pidfd_open(shim.pid(), flags)?)?;
+    let _ready = pidfd.readable().await?;
+    shim.wait()
 }
 
 /// Waits without a thread until an exit is told.
@@ -97,6 +107,11 @@ fn begin(engine: &Arc<Engine>, text: &str) -> Result<Option<(String, Started)>, 
         Some(fresh) => fresh,
         None => {
             let (container, state) = Container::find_with_state(store, text)?;
+            if state.as_ref().is_some_and(|state| state.paused) {
+                return Err(ApiError::conflict(
+                    "cannot start a paused container, try unpause instead",
+                ));
+            }
             if is_running(state.as_ref()) {
                 return Ok(None);
             }
@@ -126,53 +141,96 @@ fn run(
     container: &Container,
     attaches: &[(AttachOptions, OwnedFd)],
 ) -> Result<Started, ApiError> {
-    let (record, stored) = (&container.record, &container.stored);
-    let spec = spec(container)?;
-    let trees = trees(store, container)?;
-    let layers = store.snapshots().layers(&record.layers)?;
-    let upper = store.snapshots().upper(&record.id)?;
-    let directories = Directories::open(store, &record.id)?;
-    let request = StartRequest {
-        version: VERSION,
-        spec,
-        log: host::log_config(&stored.host)?,
-        auto_remove: stored
-            .host
-            .auto_remove
-            .then(|| Removal { name: record.name.clone(), volumes: stored.anonymous.clone() }),
-        open_stdin: stored.config.open_stdin,
-        stdin_once: stored.config.stdin_once,
-        layers: layers.len(),
-        upper: true,
-        trees: trees.len(),
-        attaches: attaches.iter().map(|(options, _)| options.clone()).collect(),
-    };
-    let descriptors = StartDescriptors {
-        container: directories.container.as_fd(),
-        run: directories.run.as_fd(),
-        data_root: directories.data_root.as_fd(),
-        id_ranges: directories.id_ranges.as_fd(),
-        layers: borrow(&layers),
-        upper: Some((upper.upper.as_fd(), upper.work.as_fd())),
-        trees: borrow(&trees),
-        attaches: attaches.iter().map(|(_, stream)| stream.as_fd()).collect(),
-    };
+    let start = Start::new(store, container, attaches)?;
     let program = engine.helper("hull-shim")?;
     let sealed = seal(&program)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
-    let started = client::spawn(&path, &request, &descriptors);
+    let started = client::spawn(&path, &start.request, &start.descriptors(attaches));
     // The shim has its copies now.
-    let Directories { container, run, data_root, id_ranges } = directories;
-    close_all(
-        [sealed, upper.upper, upper.work, container, run, data_root, id_ranges]
-            .into_iter()
-            .chain(layers)
-            .chain(trees),
-    );
+    close_all(start.into_descriptors().chain([sealed]));
     started.map_err(|error| match error {
         StartError::Run { source, .. } => StartError::Run { program, source }.into(),
         error => error.into(),
     })
+}
+
+/// Tells the shim of a container that runs what to start it by from the next time on.
+///
+/// # Errors
+/// Those of a start, and of talking to the shim.
+pub(crate) fn renew(store: &Store, container: &Container, shim: &Shim<'_>) -> Result<(), ApiError> {
+    let start = Start::new(store, container, &[])?;
+    let told = shim.renew(start.request.clone(), &start.descriptors(&[]));
+    close_all(start.into_descriptors());
+    match told {
+        // One that has ended meanwhile has a record that says the same.
+        Ok(()) | Err(ControlError::NotRunning) => Ok(()),
+        Err(error) => Err(ApiError::internal(&error)),
+    }
+}
+
+/// Everything a shim starts a container from.
+struct Start {
+    request: StartRequest,
+    directories: Directories,
+    layers: Vec<OwnedFd>,
+    upper: Upper,
+    trees: Vec<OwnedFd>,
+}
+
+impl Start {
+    fn new(
+        store: &Store,
+        container: &Container,
+        attaches: &[(AttachOptions, OwnedFd)],
+    ) -> Result<Self, ApiError> {
+        let (record, stored) = (&container.record, &container.stored);
+        let spec = spec(container)?;
+        let trees = trees(store, container)?;
+        let layers = store.snapshots().layers(&record.layers)?;
+        let upper = store.snapshots().upper(&record.id)?;
+        let directories = Directories::open(store, &record.id)?;
+        let request = StartRequest {
+            version: VERSION,
+            spec,
+            log: host::log_config(&stored.host)?,
+            auto_remove: stored
+                .host
+                .auto_remove
+                .then(|| Removal { name: record.name.clone(), volumes: stored.anonymous.clone() }),
+            restart: host::restart_policy(&stored.host.restart_policy)?,
+            health: health::probe(container)?,
+            open_stdin: stored.config.open_stdin,
+            stdin_once: stored.config.stdin_once,
+            layers: layers.len(),
+            upper: true,
+            trees: trees.len(),
+            attaches: attaches.iter().map(|(options, _)| options.clone()).collect(),
+        };
+        Ok(Self { request, directories, layers, upper, trees })
+    }
+
+    fn descriptors<'a>(&'a self, attaches: &'a [(AttachOptions, OwnedFd)]) -> StartDescriptors<'a> {
+        let Self { directories, layers, upper, trees, .. } = self;
+        StartDescriptors {
+            container: directories.container.as_fd(),
+            run: directories.run.as_fd(),
+            data_root: directories.data_root.as_fd(),
+            id_ranges: directories.id_ranges.as_fd(),
+            layers: borrow(layers),
+            upper: Some((upper.upper.as_fd(), upper.work.as_fd())),
+            trees: borrow(trees),
+            attaches: attaches.iter().map(|(_, stream)| stream.as_fd()).collect(),
+        }
+    }
+
+    fn into_descriptors(self) -> impl Iterator<Item = OwnedFd> {
+        let Directories { container, run, data_root, id_ranges } = self.directories;
+        [self.upper.upper, self.upper.work, container, run, data_root, id_ranges]
+            .into_iter()
+            .chain(self.layers)
+            .chain(self.trees)
+    }
 }
 
 fn borrow(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {

@@ -86,8 +86,8 @@ pub(crate) fn state_of(
     }
 }
 
-/// Whether it runs.
+/// Whether it runs, or will again by its policy: as Docker counts.
 #[must_use]
 pub(crate) fn is_running(state: Option<&ContainerState>) -> bool {
-    state.is_some_and(|state| state.status == hull_shim::state::Status::Running)
+    state.is_some_and(ContainerState::is_held)
 }

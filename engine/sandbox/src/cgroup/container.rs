@@ -101,6 +101,27 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Changes the limits that `resources` names, of a container that runs.
+    ///
+    /// # Errors
+    /// `Invalid` for what the kernel refuses, `Unavailable` for what the host has no controller
+    /// for; limits written before that hold.
+    pub fn update(&self, resources: &Resources) -> Result<(), StartError> {
+        let writes = limits::writes(&self.topology, resources)?;
+        let mut refused = Vec::new();
+        for write in &writes {
+            if let Err(error) = self.write_limit(write) {
+                refused.push((write, error));
+            }
+        }
+        // Limits of memory, and of memory and swap, bound each other: which of the two can be
+        // written first depends on those before.
+        for (write, before) in refused {
+            self.write_limit(write).map_err(|_| before)?;
+        }
+        Ok(())
+    }
+
     fn write_limit(&self, write: &limits::Write) -> Result<(), StartError> {
         let Some(owner) = self.topology.owner(write.controller) else { return Ok(()) };
         let path = owner.directory(&self.name).join(write.file);

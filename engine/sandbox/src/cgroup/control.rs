@@ -36,25 +36,6 @@ pub enum CgroupError {
     },
 }
 
-/// What a container uses. Absent where the host does not account for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Stats {
-    /// Bytes of memory in use, page cache included.
-    pub memory: Option<u64>,
-    /// Bytes of page cache that can be dropped without harm.
-    pub memory_inactive_file: Option<u64>,
-    /// Limit of memory in bytes, where there is one.
-    pub memory_limit: Option<u64>,
-    /// Nanoseconds of CPU time used.
-    pub cpu_nanoseconds: Option<u64>,
-    /// Processes and threads.
-    pub pids: Option<u64>,
-    /// Limit of processes and threads, where there is one.
-    pub pids_limit: Option<u64>,
-    /// Processes killed for want of memory.
-    pub oom_kills: Option<u64>,
-}
-
 impl Cgroup {
     /// Kills every process in the container, also those that appear meanwhile, and waits until
     /// none is left. Nothing to do when the cgroups are gone.
@@ -90,22 +71,38 @@ impl Cgroup {
     /// # Errors
     /// `TimedOut` when the kernel cannot stop them all.
     pub fn freeze(&self) -> Result<(), CgroupError> {
+        self.begin_freeze()?;
+        self.wait_frozen()
+    }
+
+    /// Asks for what [`Cgroup::freeze`] does, and waits for nothing.
+    ///
+    /// # Errors
+    /// When the kernel does not take the request.
+    pub fn begin_freeze(&self) -> Result<(), CgroupError> {
         let Some(hierarchy) = self.freezer() else { return Ok(()) };
         let directory = hierarchy.directory(&self.name);
         match hierarchy.version {
-            Version::V1 => {
-                write(&directory.join("freezer.state"), "FROZEN")?;
-                self.wait(&directory, "frozen", |directory| {
-                    std::fs::read_to_string(directory.join("freezer.state"))
-                        .is_ok_and(|state| state.trim_end() == "FROZEN")
-                })
-            }
-            Version::V2 => {
-                write(&directory.join("cgroup.freeze"), "1")?;
-                self.wait(&directory, "frozen", |directory| {
-                    value(&directory.join("cgroup.events"), "frozen") == Some(1)
-                })
-            }
+            Version::V1 => write(&directory.join("freezer.state"), "FROZEN"),
+            Version::V2 => write(&directory.join("cgroup.freeze"), "1"),
+        }
+    }
+
+    /// Waits until every process of the container has stopped.
+    ///
+    /// # Errors
+    /// `TimedOut` when the kernel cannot stop them all.
+    pub fn wait_frozen(&self) -> Result<(), CgroupError> {
+        let Some(hierarchy) = self.freezer() else { return Ok(()) };
+        let directory = hierarchy.directory(&self.name);
+        match hierarchy.version {
+            Version::V1 => self.wait(&directory, "frozen", |directory| {
+                std::fs::read_to_string(directory.join("freezer.state"))
+                    .is_ok_and(|state| state.trim_end() == "FROZEN")
+            }),
+            Version::V2 => self.wait(&directory, "frozen", |directory| {
+                value(&directory.join("cgroup.events"), "frozen") == Some(1)
+            }),
         }
     }
 
@@ -158,40 +155,7 @@ impl Cgroup {
         value(&directory.join(events), "oom_kill").unwrap_or(0)
     }
 
-    /// What the container uses at this moment.
-    pub fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        if let Some((directory, version)) = self.place("memory") {
-            let (usage, limit, events) = match version {
-                Version::V1 => {
-                    ("memory.usage_in_bytes", "memory.limit_in_bytes", "memory.oom_control")
-                }
-                Version::V2 => ("memory.current", "memory.max", "memory.events"),
-            };
-            let inactive =
-                if version == Version::V1 { "total_inactive_file" } else { "inactive_file" };
-            stats.memory = number(&directory.join(usage));
-            stats.memory_inactive_file = value(&directory.join("memory.stat"), inactive);
-            // Version 1 writes "no limit" as the largest number of whole pages.
-            stats.memory_limit = number(&directory.join(limit)).filter(|limit| *limit < 1 << 62);
-            stats.oom_kills = value(&directory.join(events), "oom_kill");
-        }
-        if let Some((directory, version)) = self.place("cpuacct") {
-            stats.cpu_nanoseconds = match version {
-                Version::V1 => number(&directory.join("cpuacct.usage")),
-                Version::V2 => {
-                    value(&directory.join("cpu.stat"), "usage_usec").map(|usec| usec * 1000)
-                }
-            };
-        }
-        if let Some((directory, _)) = self.place("pids") {
-            stats.pids = number(&directory.join("pids.current"));
-            stats.pids_limit = number(&directory.join("pids.max"));
-        }
-        stats
-    }
-
-    fn place(&self, controller: &str) -> Option<(PathBuf, Version)> {
+    pub(super) fn place(&self, controller: &str) -> Option<(PathBuf, Version)> {
         let hierarchy = self.topology.owner(controller)?;
         Some((hierarchy.directory(&self.name), hierarchy.version))
     }
@@ -264,12 +228,12 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> CgroupError
     CgroupError::Io { action, path: path.to_owned(), source }
 }
 
-fn number(path: &Path) -> Option<u64> {
+pub(super) fn number(path: &Path) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim_end().parse().ok()
 }
 
 /// The number behind `key` in a file of "key number" lines.
-fn value(path: &Path, key: &str) -> Option<u64> {
+pub(super) fn value(path: &Path, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }

@@ -15,9 +15,11 @@ mod container;
 mod control;
 pub(crate) mod devices;
 mod limits;
+mod stats;
 mod topology;
 
 pub use container::{Cgroup, leave};
 pub(crate) use container::{Entrance, enter};
-pub use control::{CgroupError, Stats};
+pub use control::CgroupError;
+pub use stats::{Io, Stats, Throttling};
 pub use topology::{Hierarchy, Topology, Version};

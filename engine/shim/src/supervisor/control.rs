@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_shim::protocol::{
-    Control, Failure, FailureKind, MAX_CONTROL_BYTES, Reply, Request, VERSION,
+    Control, Failure, FailureKind, MAX_START_BYTES, Reply, Request, VERSION,
 };
 
 use crate::inbox::Inbox;
@@ -43,7 +43,7 @@ impl Connection {
 
     /// Reads what has come.
     pub(crate) fn advance(mut self) -> Progress {
-        let (body, descriptors) = match self.inbox.receive(&self.socket, MAX_CONTROL_BYTES) {
+        let (body, descriptors) = match self.inbox.receive(&self.socket, MAX_START_BYTES) {
             Ok(Some(message)) => message,
             Ok(None) => return Progress::Waiting(self),
             Err(error) => {

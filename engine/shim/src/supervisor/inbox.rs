@@ -6,11 +6,9 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
+use hull_sys::message::MAX_DESCRIPTORS;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-
-/// No request comes with more descriptors.
-const MAX_DESCRIPTORS: usize = 4;
 
 /// What has arrived of a message.
 #[derive(Debug, Default)]

@@ -5,6 +5,8 @@
 //!                      └─ failed: state or --rm ─ answer
 //! exit: output to its end ─ state: exited, or --rm ─ tell waiters ─ cgroup ─ overlay closed
 //!       ─ let go of the lock ─ files deleted ─ clients that are slow take the rest
+//! with a policy: output to its end ─ state: restarting ─ tell waiters ─ cgroup ─ overlay closed
+//!       ─ back-off ─ sandbox ─ state: running ─ supervise
 //! ```
 //!
 //! Nobody waits for what comes after the waiters were told, but for the container's next start,
@@ -15,17 +17,16 @@ use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hull_sandbox::Running;
-use hull_shim::protocol::{Exit, Failure, FailureKind, Reply};
+use hull_shim::protocol::{Exit, Failure, FailureKind, Removal, Reply};
 use hull_shim::recover::{remove_run_directory, unlock};
 use hull_shim::removal::{self, Discarded};
-use hull_shim::state::ContainerState;
+use hull_shim::state::{ContainerState, Health};
 use rustix::process::Signal;
 
 use crate::interest::Interest;
 use crate::start::{Container, Live, Start, internal, number};
 use crate::streams::Streams;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Ended, Supervisor, remove_cgroup};
 use crate::waiters::reply;
 
 /// How long clients have for the last output before the slow part of the clean-up.
@@ -84,7 +85,9 @@ fn detach() -> Result<OwnedFd, Failure> {
 }
 
 fn record_start(container: &Container, live: Live) -> Result<(Live, ContainerState), Failure> {
-    let state = ContainerState::running(number(live.running.pid), container.auto_remove.clone());
+    let mut state =
+        ContainerState::running(number(live.running.pid), container.auto_remove.clone());
+    state.health = live.health.is_some().then(Health::default);
     match state.write(container.directory.as_fd()) {
         Ok(()) => Ok((live, state)),
         Err(error) => {
@@ -113,7 +116,7 @@ fn give_up(container: &Container, failure: &Failure) -> Discarded {
             Ok(Discarded::default())
         }
     };
-    release(container);
+    release(container, container.auto_remove.is_some());
     // What could not be moved is still a container, which can be removed by hand.
     discarded.unwrap_or_default()
 }
@@ -125,45 +128,47 @@ fn record_panics(container: Arc<Container>, state: ContainerState) {
         // A child on its way to exec has this hook too.
         if std::process::id() == supervisor {
             let reason = format!("supervisor failed: {panic}").replace('\n', " ");
+            let last = ContainerState::read(container.directory.as_fd()).ok().flatten();
             // If this fails too, it is a lost shim after all.
-            let _lost = container.lost().release(state.clone(), &reason);
+            let _lost = container.lost().release(last.unwrap_or_else(|| state.clone()), &reason);
         }
     };
     std::panic::set_hook(Box::new(hook));
 }
 
 fn supervise(
-    container: &Container,
+    container: &Arc<Container>,
     state: ContainerState,
     live: Live,
     starter: OwnedFd,
     lock: OwnedFd,
 ) {
-    let mut supervisor = Supervisor::new(live, starter);
-    let code = supervisor.run();
-    let (live, mut waiters, mut buffer) = supervisor.into_parts();
-    let Live { running, mut streams, listener } = live;
-    streams.finish(false, &mut buffer);
-    let mut exit = Exit { code, ..Exit::default() };
-    // Killed by somebody: perhaps by the kernel, for want of memory.
-    exit.oom_killed = code == 137 && running.cgroup.oom_kills() > 0;
-    let discarded = record_exit(container, state, &mut exit);
+    let ended = Supervisor::new(container.clone(), state, live, starter).run();
+    let Ended { mut exit, state, keep, running, mut streams, listener, mut waiters, mut buffer } =
+        ended;
+    let removal = container.auto_remove.as_ref().filter(|_| !keep);
+    let discarded = record_exit(container, removal, state, &mut exit);
     waiters.tell(&exit);
     drop(listener);
-    let removed = remove_cgroup(&running);
+    let removed = running.as_ref().is_none_or(remove_cgroup);
     serve_rest(&mut streams, Some(Instant::now() + LAST_WORDS), &mut buffer);
     // Closes the overlay, which syncs its writable layer: the next start must find it unmounted.
     drop(running);
     if removed {
-        release(container);
+        release(container, removal.is_some());
     }
     drop(lock);
     delete(container, discarded);
     serve_rest(&mut streams, None, &mut buffer);
 }
 
-fn record_exit(container: &Container, state: ContainerState, exit: &mut Exit) -> Discarded {
-    let recorded = match &container.auto_remove {
+fn record_exit(
+    container: &Container,
+    removal: Option<&Removal>,
+    state: ContainerState,
+    exit: &mut Exit,
+) -> Discarded {
+    let recorded = match removal {
         Some(removal) => removal::discard(container.data_root.as_fd(), &container.id, removal)
             .map_err(|error| format!("cannot remove container {}: {error}", container.id)),
         None => state
@@ -180,17 +185,10 @@ fn record_exit(container: &Container, state: ContainerState, exit: &mut Exit) ->
     })
 }
 
-/// With its first process all others have died, but for those that entered by other ways.
-fn remove_cgroup(running: &Running) -> bool {
-    let cgroup = &running.cgroup;
-    let removed = cgroup.remove();
-    removed.or_else(|_| cgroup.kill().and_then(|()| cgroup.remove())).is_ok()
-}
-
 /// Takes away what says that there is a shim. If that fails, `recover` does it.
-fn release(container: &Container) {
+fn release(container: &Container, with_directory: bool) {
     let mut released = unlock(container.run.as_fd());
-    if container.auto_remove.is_some() {
+    if with_directory {
         released = released.and(remove_run_directory(container.run.as_fd(), &container.id));
     }
     let _left_to_recover = released;
@@ -202,16 +200,18 @@ fn delete(container: &Container, discarded: Discarded) {
 }
 
 /// Lets clients take what they have not taken yet.
-fn serve_rest(streams: &mut Streams, until: Option<Instant>, buffer: &mut Vec<u8>) {
-    while !streams.is_over() && until.is_none_or(|until| Instant::now() < until) {
+fn serve_rest(all: &mut [Streams], until: Option<Instant>, buffer: &mut Vec<u8>) {
+    while !all.iter().all(Streams::is_over) && until.is_none_or(|until| Instant::now() < until) {
         let mut interest = Interest::new();
-        streams.interest(&mut interest, |token| token);
+        for (index, streams) in all.iter().enumerate() {
+            streams.interest(&mut interest, |token| (index, token));
+        }
         interest.until(until);
         let Ok(happened) = interest.wait() else { return };
-        for (token, flags) in happened {
-            streams.handle(token, flags, buffer);
+        for ((index, token), flags) in happened {
+            all[index].handle(token, flags, buffer);
         }
-        streams.sweep();
+        all.iter_mut().for_each(Streams::sweep);
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use hull_sandbox::{Inputs, Running};
 use hull_shim::protocol::{
-    Failure, FailureKind, MAX_START_BYTES, Removal, SOCKET, StartRequest, VERSION,
+    Failure, FailureKind, HealthCheck, MAX_START_BYTES, Removal, RestartPolicy, SOCKET,
+    StartRequest, VERSION,
 };
 use hull_shim::recover::{Lost, try_lock};
 use hull_sys::message::recv_message;
@@ -17,6 +18,7 @@ use rustix::process::Pid;
 
 use crate::attached::Standing;
 use crate::log::Log;
+use crate::restart::Again;
 use crate::stdio::{Wanted, make};
 use crate::streams::Streams;
 
@@ -51,6 +53,9 @@ pub(crate) struct Live {
     pub(crate) running: Running,
     pub(crate) streams: Streams,
     pub(crate) listener: OwnedFd,
+    pub(crate) health: Option<HealthCheck>,
+    /// What to start it from once more; only with a policy that may want to.
+    pub(crate) again: Option<Again>,
 }
 
 impl Container {
@@ -87,7 +92,8 @@ impl Start {
         })
     }
 
-    fn sort(request: StartRequest, descriptors: Vec<OwnedFd>) -> Option<Self> {
+    /// Sorts the descriptors that came with a request; `None` if they are not those it names.
+    pub(crate) fn sort(request: StartRequest, descriptors: Vec<OwnedFd>) -> Option<Self> {
         let mut rest = descriptors.into_iter();
         let container = Arc::new(Container {
             id: request.spec.id.clone(),
@@ -136,27 +142,53 @@ impl Start {
     /// # Errors
     /// Why it did not start.
     pub(crate) fn run(self) -> Result<Live, Failure> {
-        let id = &self.container.id;
-        let prepare =
-            |error: io::Error| internal(&format!("cannot prepare container {id}"), &error);
-        let listener = listen(self.container.run.as_fd()).map_err(prepare)?;
-        let log = Log::new(self.container.directory.clone(), self.request.log);
-        let pipes = !self.request.spec.process.terminal;
-        let wanted =
-            Wanted { stdin: pipes && self.request.open_stdin, stdout: pipes, stderr: pipes };
-        let (stdio, ends) = make(wanted).map_err(prepare)?;
-        let mut running = hull_sandbox::start(&self.request.spec, self.inputs, stdio)?;
-        let mut streams = match running.console.take() {
-            Some(console) => {
-                Streams::console(console, Some(log), self.request.open_stdin).map_err(prepare)?
-            }
-            None => Streams::pipes(ends, self.request.stdin_once, Some(log)),
+        let Self { container, mut request, inputs, attached } = self;
+        let prepare = |error: io::Error| cannot_prepare(&container, &error);
+        let listener = listen(container.run.as_fd()).map_err(prepare)?;
+        let (inputs, kept) = match request.restart {
+            RestartPolicy::No => (inputs, None),
+            _ => (inputs.duplicate().map_err(prepare)?, Some(inputs)),
         };
-        for (socket, options) in self.attached.into_iter().zip(self.request.attaches) {
+        let (running, mut streams) = launch(&container, &request, inputs)?;
+        for (socket, options) in attached.into_iter().zip(std::mem::take(&mut request.attaches)) {
             streams.attach(socket, options, Standing::Owner);
         }
-        Ok(Live { running, streams, listener })
+        let health = request.health.clone();
+        let again = kept.map(|inputs| Again::new(request, inputs));
+        Ok(Live { running, streams, listener, health, again })
     }
+
+    /// What a container is to be started by from the next time on.
+    pub(crate) fn into_again(self) -> Option<Again> {
+        let Self { request, inputs, .. } = self;
+        (request.restart != RestartPolicy::No).then(|| Again::new(request, inputs))
+    }
+}
+
+/// Starts the container's first process with fresh streams.
+///
+/// # Errors
+/// Why it did not start.
+pub(crate) fn launch(
+    container: &Container,
+    request: &StartRequest,
+    inputs: Inputs,
+) -> Result<(Running, Streams), Failure> {
+    let prepare = |error: io::Error| cannot_prepare(container, &error);
+    let log = (!request.log.disabled).then(|| Log::new(container.directory.clone(), request.log));
+    let pipes = !request.spec.process.terminal;
+    let wanted = Wanted { stdin: pipes && request.open_stdin, stdout: pipes, stderr: pipes };
+    let (stdio, ends) = make(wanted).map_err(prepare)?;
+    let mut running = hull_sandbox::start(&request.spec, inputs, stdio)?;
+    let streams = match running.console.take() {
+        Some(console) => Streams::console(console, log, request.open_stdin).map_err(prepare)?,
+        None => Streams::pipes(ends, request.stdin_once, log),
+    };
+    Ok((running, streams))
+}
+
+fn cannot_prepare(container: &Container, error: &io::Error) -> Failure {
+    internal(&format!("cannot prepare container {}", container.id), error)
 }
 
 /// Listens on the control socket; connections wait until the container runs.

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use hull_sandbox::spec::{Network, Process, Resources, Rootfs, Seccomp, Spec, UserNamespace};
 use hull_shim::client::{Shim, StartDescriptors, StartError, Started, spawn};
 use hull_shim::protocol::{
-    AttachOptions, ExecRequest, LogConfig, Removal, StartRequest, VERSION, default_detach_keys,
+    AttachOptions, ExecRequest, LogConfig, Removal, RestartPolicy, StartRequest, VERSION,
+    default_detach_keys,
 };
 use hull_shim::recover::{RecoverError, Recovered, recover};
 use hull_shim::state::ContainerState;
@@ -263,6 +264,8 @@ fn request(id: &str, arguments: &[&str]) -> StartRequest {
         spec,
         log: LogConfig::default(),
         auto_remove: None,
+        restart: RestartPolicy::No,
+        health: None,
         open_stdin: false,
         stdin_once: false,
         layers: 1,

@@ -39,7 +39,20 @@ fn refused() {
         (json!({"SecurityOpt": ["apparmor=x"]}), "is not available"),
         (json!({"Ulimits": [{"Name": "nofile", "Soft": 2, "Hard": 1}]}), "2 > 1"),
         (json!({"Ulimits": [{"Name": "x", "Soft": 1, "Hard": 1}]}), "invalid ulimit type: x"),
-        (json!({"RestartPolicy": {"Name": "always"}}), "restart policy \"always\""),
+        (json!({"RestartPolicy": {"Name": "sometimes"}}), "unknown policy 'sometimes'"),
+        (
+            json!({"RestartPolicy": {"Name": "always", "MaximumRetryCount": 1}}),
+            "can only be used with 'on-failure'",
+        ),
+        (
+            json!({"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": -1}}),
+            "cannot be negative",
+        ),
+        (
+            json!({"RestartPolicy": {"Name": "always"}, "AutoRemove": true}),
+            "can't create 'AutoRemove' container",
+        ),
+        (json!({"LogConfig": {"Type": "none", "Config": {"max-size": "1m"}}}), "unknown log opt"),
         (json!({"LogConfig": {"Type": "syslog"}}), "log driver \"syslog\""),
         (json!({"LogConfig": {"Type": "", "Config": {"a": "b"}}}), "unknown log opt 'a'"),
         (json!({"LogConfig": {"Type": "", "Config": {"max-file": "0"}}}), "invalid value"),

@@ -6,7 +6,16 @@ fn plan_json(volumes: &[&str], host: Value) -> Result<Vec<StoredMount>, String> 
         volumes: volumes.iter().map(|&path| (path.to_owned(), Default::default())).collect(),
         ..Default::default()
     };
-    plan(&config, &serde_json::from_value(host).unwrap()).map_err(|error| error.message)
+    let other = |name: &str| match name {
+        "other" => {
+            let config = json!({"Binds": ["/a:/x", "data:/y", "/z"], "Tmpfs": {"/t": ""}});
+            plan(&ContainerConfig::default(), &serde_json::from_value(config).unwrap(), |_| {
+                Ok(Vec::new())
+            })
+        }
+        _ => Err(ApiError::not_found(format!("No such container: {name}"))),
+    };
+    plan(&config, &serde_json::from_value(host).unwrap(), other).map_err(|error| error.message)
 }
 
 fn one(host: Value) -> StoredMount {
@@ -83,4 +92,20 @@ fn refused() {
         let message = plan_json(&[], host.clone()).unwrap_err();
         assert!(message.contains(part), "{host}: {message}");
     }
+}
+
+#[test]
+fn mounts_of_another_container() {
+    let mounts = plan_json(&["/z"], json!({"VolumesFrom": ["other:ro"], "Binds": ["/b:/x"]}));
+    let mounts = mounts.unwrap();
+    let at = |path: &str| mounts.iter().find(|mount| mount.destination == path).unwrap();
+    assert_eq!(mounts.len(), 3, "no tmpfs, nothing twice: {mounts:?}");
+    assert!(matches!(&at("/x").source, Source::Bind { path, .. } if path == "/b"));
+    assert!(!at("/x").readonly && at("/y").readonly && at("/z").readonly);
+    assert!(matches!(at("/z").source, Source::Volume { anonymous: false, copy: false, .. }));
+    assert_eq!(
+        plan_json(&[], json!({"VolumesFrom": ["no"]})).unwrap_err(),
+        "No such container: no"
+    );
+    assert_eq!(plan_json(&[], json!({"VolumesFrom": ["other:x"]})).unwrap_err(), "invalid mode: x");
 }

@@ -5,7 +5,7 @@ use super::*;
 
 fn log(directory: &Path, max_size: Option<u64>, max_file: u32) -> Log {
     let container = fs::File::open(directory).unwrap();
-    Log::new(Arc::new(container.into()), LogConfig { max_size, max_file })
+    Log::new(Arc::new(container.into()), LogConfig { max_size, max_file, disabled: false })
 }
 
 fn entries(path: &Path) -> Vec<(String, String)> {
