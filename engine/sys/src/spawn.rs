@@ -6,10 +6,15 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use crate::clone::exit_now;
+use crate::descriptor::leave_to_exec;
+use crate::exec::{Strings, execute};
 use crate::signal::Blocked;
 
 /// Enough for the few calls the child makes, each of which needs less than a page.
@@ -25,26 +30,26 @@ pub struct Program {
 /// What the child needs, in memory that it shares with us.
 struct Errand<'a> {
     program: &'a CStr,
-    arguments: [*const libc::c_char; 2],
-    environment: [*const libc::c_char; 1],
-    stdin: RawFd,
-    /// Why it did not come to execute the program; 0 if it did.
-    error: i32,
+    arguments: Strings,
+    environment: Strings,
+    stdin: BorrowedFd<'a>,
+    /// Why it did not come to execute the program.
+    error: Option<io::Error>,
 }
 
 /// Starts `program` with `name` as its only argument, an empty environment, `stdin` as standard
 /// input, /dev/null as its other streams and no signal blocked. Signals that this process ignores
-/// stay ignored in it.
+/// stay ignored in it. The standard streams of this process must be open.
 ///
 /// # Errors
 /// The kernel's, from making the process to executing the program; no process is left then.
 pub fn spawn(program: &CStr, name: &CStr, stdin: BorrowedFd<'_>) -> io::Result<Program> {
     let mut errand = Errand {
         program,
-        arguments: [name.as_ptr(), std::ptr::null()],
-        environment: [std::ptr::null()],
-        stdin: stdin.as_raw_fd(),
-        error: 0,
+        arguments: Strings::new(vec![name.to_owned()]),
+        environment: Strings::new(Vec::new()),
+        stdin,
+        error: None,
     };
     let mut stack = vec![0_u128; STACK / size_of::<u128>()];
     // A handler of ours must not run in the child: it would change memory that is ours.
@@ -66,51 +71,35 @@ pub fn spawn(program: &CStr, name: &CStr, stdin: BorrowedFd<'_>) -> io::Result<P
     blocked.release()?;
     let Some(pid) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else { return Err(error) };
     let program = Program { pid };
-    if errand.error == 0 {
-        return Ok(program);
+    match errand.error {
+        None => Ok(program),
+        Some(error) => {
+            program.wait()?;
+            Err(error)
+        }
     }
-    program.wait()?;
-    Err(io::Error::from_raw_os_error(errand.error))
 }
 
-/// Runs in the child, on its own stack and our memory: system calls only.
+/// Runs in the child, on its own stack and our memory: system calls and nothing else. An
+/// `io::Error` of the kernel's is a number.
 extern "C" fn child(errand: *mut libc::c_void) -> libc::c_int {
     // SAFETY: the pointer that `spawn` passed; `spawn` waits until we are done with it.
     let errand = unsafe { &mut *errand.cast::<Errand<'_>>() };
-    // SAFETY: calls that take numbers and null-terminated strings, which outlive them. They may
-    // set `errno`, which the waiting thread does not look at before its own next call.
-    unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
-        let connected = null >= 0
-            && move_to(errand.stdin, 0)
-            && move_to(null, 1)
-            && move_to(null, 2)
-            && crate::signal::unblock_all().is_ok();
-        if connected {
-            libc::execve(
-                errand.program.as_ptr(),
-                errand.arguments.as_ptr(),
-                errand.environment.as_ptr(),
-            );
-        }
-        errand.error = *libc::__errno_location();
-        libc::_exit(127)
-    }
+    let error = match connect(errand.stdin) {
+        Ok(()) => execute(errand.program, &errand.arguments, &errand.environment),
+        Err(error) => error,
+    };
+    errand.error = Some(error);
+    exit_now(127)
 }
 
-/// Makes `to` a copy of `from` that stays open on exec.
-///
-/// # Safety
-/// `to` must not be a descriptor that anything in this process still uses.
-unsafe fn move_to(from: RawFd, to: RawFd) -> bool {
-    // SAFETY: numbers only. A descriptor copied onto itself would keep its close-on-exec flag.
-    unsafe {
-        if from == to {
-            libc::fcntl(from, libc::F_SETFD, 0) >= 0
-        } else {
-            libc::dup2(from, to) >= 0
-        }
-    }
+fn connect(stdin: BorrowedFd<'_>) -> io::Result<()> {
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    dup2_stdin(stdin)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    leave_to_exec(null);
+    crate::signal::unblock_all()
 }
 
 impl Program {
