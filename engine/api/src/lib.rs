@@ -11,6 +11,7 @@ mod exec;
 mod host_config;
 pub mod image;
 pub mod null;
+mod stats;
 pub mod stream;
 mod system;
 mod volume;
@@ -20,6 +21,7 @@ pub use error::*;
 pub use exec::*;
 pub use host_config::*;
 pub use hull_oci::Healthcheck;
+pub use stats::*;
 pub use system::*;
 pub use volume::*;
 

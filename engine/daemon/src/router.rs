@@ -31,6 +31,8 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
         ["containers", id, "logs"] if get => containers::logs(service, id, &request.query).await,
         ["containers", id, "start"] if post => containers::start(service, id).await,
         ["containers", id, "stop"] if post => containers::stop(service, id, &request.query).await,
+        ["containers", id, "top"] if get => containers::top(service, id, &request.query).await,
+        ["containers", id, "stats"] if get => containers::stats(service, id, &request.query).await,
         ["containers", id, "restart"] if post => {
             containers::restart(service, id, &request.query).await
         }

@@ -25,10 +25,12 @@ mod rmi;
 mod run;
 mod save;
 mod start;
+mod stats;
 mod stop;
 mod system_check;
 mod system_df;
 mod tag;
+mod top;
 mod update;
 mod version;
 mod volume;
@@ -116,6 +118,13 @@ static COMMANDS: &[Entry] = &[
         ["container update"],
         update,
         "Update configuration of one or more containers"
+    ),
+    entry!("top", ["container top"], top, "Display the running processes of a container"),
+    entry!(
+        "stats",
+        ["container stats"],
+        stats,
+        "Display a live stream of container(s) resource usage statistics"
     ),
     entry!("rename", ["container rename"], rename, "Rename a container"),
     entry!("kill", ["container kill"], kill, "Kill one or more running containers"),

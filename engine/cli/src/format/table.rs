@@ -9,9 +9,14 @@ const PADDING: usize = 3;
 /// Aligns the cells of `text`, which end at tabs; what follows the last tab of a line is in no
 /// column. A column lasts as long as lines beside each other have it.
 pub(crate) fn align(text: &str) -> String {
+    align_at_least(text, MIN_WIDTH)
+}
+
+/// The same with columns of at least `narrowest` characters.
+pub(crate) fn align_at_least(text: &str, narrowest: usize) -> String {
     let lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<Vec<usize>> = lines.iter().map(|line| vec![0; line.len() - 1]).collect();
-    measure(&lines, &mut widths, 0, 0..lines.len());
+    measure(&lines, &mut widths, narrowest, 0, 0..lines.len());
     let mut out = String::with_capacity(text.len() * 2);
     for (index, (line, widths)) in lines.iter().zip(&widths).enumerate() {
         if index > 0 {
@@ -31,6 +36,7 @@ pub(crate) fn align(text: &str) -> String {
 fn measure(
     lines: &[Vec<&str>],
     widths: &mut [Vec<usize>],
+    narrowest: usize,
     column: usize,
     range: std::ops::Range<usize>,
 ) {
@@ -43,11 +49,11 @@ fn measure(
         let block = (start..range.end).take_while(|line| lines[*line].len() > column + 1);
         let end = block.last().map_or(start + 1, |last| last + 1);
         let widest = lines[start..end].iter().map(|line| line[column].chars().count()).max();
-        let width = MIN_WIDTH.max(widest.unwrap_or(0) + PADDING);
+        let width = narrowest.max(widest.unwrap_or(0) + PADDING);
         for widths in &mut widths[start..end] {
             widths[column] = width;
         }
-        measure(lines, widths, column + 1, start..end);
+        measure(lines, widths, narrowest, column + 1, start..end);
         start = end;
     }
 }

@@ -23,9 +23,11 @@ mod name;
 mod signal;
 mod spec;
 mod start;
+mod stats;
 mod stored;
 mod sweep;
 mod time;
+mod top;
 mod update;
 mod wait;
 
@@ -43,9 +45,11 @@ pub(crate) use live::Live;
 pub(crate) use logs::logs;
 pub(crate) use name::check as check_name;
 pub(crate) use start::start;
+pub(crate) use stats::stats;
 pub(crate) use stored::state_of;
 pub(crate) use sweep::sweep;
 pub(crate) use time::{parse as parse_time, until};
+pub(crate) use top::top;
 pub(crate) use update::update;
 pub(crate) use wait::wait;
 
