@@ -10,17 +10,19 @@ use crate::run::{cargo, run};
 /// Which of our packages a package may depend on. A new edge is a commit of its own, with its
 /// reason.
 const EDGES: &[(&str, &[&str])] = &[
+    ("hull-events", &[]),
     ("hull-oci", &[]),
     ("hull-sys", &[]),
     ("hull-api", &["hull-oci"]),
     ("hull-store", &["hull-oci", "hull-sys"]),
     ("hull-sandbox", &["hull-sys"]),
-    ("hull-shim", &["hull-sandbox", "hull-sys"]),
+    ("hull-shim", &["hull-events", "hull-sandbox", "hull-sys"]),
     ("hull-worker", &["hull-oci", "hull-store", "hull-sys"]),
     (
         "hull-daemon",
         &[
             "hull-api",
+            "hull-events",
             "hull-oci",
             "hull-sandbox",
             "hull-shim",

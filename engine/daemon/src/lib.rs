@@ -12,6 +12,7 @@
 pub mod blocking;
 pub mod containers;
 pub mod error;
+mod events;
 pub mod http;
 pub mod images;
 mod readiness;

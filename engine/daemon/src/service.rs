@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::http::{self, Request, Response};
 use crate::router;
 use hull_api::ErrorKind;
+use hull_events::EventLog;
 use hull_store::{Store, StoreOptions};
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue, SERVER};
@@ -54,6 +55,7 @@ pub struct Engine {
     blocking: Blocking,
     store: OnceLock<Store>,
     live: Live,
+    events: EventLog,
 }
 
 impl Service {
@@ -65,7 +67,8 @@ impl Service {
             Clients::Many => Blocking::shared(),
         };
         let live = Live::default();
-        Self(Arc::new(Engine { config, blocking, store: OnceLock::new(), live }))
+        let events = EventLog::new(&config.data_root);
+        Self(Arc::new(Engine { config, blocking, store: OnceLock::new(), live, events }))
     }
 
     /// Serves one connection until it ends. Errors of the connection end it, nothing else.
@@ -199,6 +202,12 @@ impl Engine {
     #[must_use]
     pub(crate) fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// The log of what happened; written with [`Self::happened`].
+    #[must_use]
+    pub(crate) fn events(&self) -> &EventLog {
+        &self.events
     }
 
     /// The path of a helper program, beside the running one unless configured otherwise.

@@ -2,12 +2,14 @@
 
 use crate::containers::{check_name, parse_time, random_id, until};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Filters, Query, Request, Response, json, json_with, status};
 use crate::service::{Engine, Service};
 use hull_api::{
     ErrorKind, Volume, VolumeCreateOptions, VolumeListResponse, VolumeUsageData,
     VolumesPruneResponse,
 };
+use hull_events::Kind;
 use hull_store::{CreateVolumeError, Durability, RemoveVolumeError, Store, VolumeRecord};
 use hyper::StatusCode;
 use std::collections::HashMap;
@@ -98,7 +100,10 @@ pub(crate) async fn create(service: &Service, request: Request) -> Result<Respon
                 options: body.driver_opts,
             };
             match store.create_volume(&record, Durability::Durable) {
-                Ok(()) => Ok(shown(store, record)),
+                Ok(()) => {
+                    engine.happened(&events::volume(&record.name, "create"));
+                    Ok(shown(store, record))
+                }
                 Err(CreateVolumeError::Exists(name)) => Ok(shown(store, store.volume(&name)?)),
                 Err(error) => Err(error.into()),
             }
@@ -129,7 +134,10 @@ pub(crate) async fn delete(
     service
         .run_long(move |engine| {
             let store = engine.store()?;
-            if store.remove_unused_volume(&name)? || force {
+            if store.remove_unused_volume(&name)? {
+                engine.happened(&events::volume(&name, "destroy"));
+                Ok(())
+            } else if force {
                 Ok(())
             } else {
                 Err(ApiError::new(ErrorKind::NotFound, format!("get {name}: no such volume")))
@@ -169,11 +177,13 @@ fn prune_now(
         match store.remove_unused_volume(&volume.name) {
             Ok(true) => {
                 pruned.space_reclaimed += sizes.get(&volume.name).copied().unwrap_or_default();
+                engine.happened(&events::volume(&volume.name, "destroy"));
                 pruned.volumes_deleted.push(volume.name);
             }
             Ok(false) | Err(RemoveVolumeError::InUse { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
+    engine.happened(&events::pruned(Kind::Volume, pruned.space_reclaimed));
     Ok(pruned)
 }

@@ -9,6 +9,7 @@
 //! [`VERSION`], fields are only ever added with a default, and a shim answers a request that it
 //! does not know with [`FailureKind::Invalid`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hull_sandbox::spec::{Process, Spec};
@@ -66,6 +67,10 @@ pub struct StartRequest {
     /// Number of tree descriptors, see `Spec::mounts`.
     #[serde(default)]
     pub trees: usize,
+    /// What events of this container say of it: its name, image and labels. `None`: the shim
+    /// writes no events.
+    #[serde(default)]
+    pub events: Option<BTreeMap<String, String>>,
     /// Streams that were attached before the start; they see every byte of output.
     #[serde(default)]
     pub attaches: Vec<AttachOptions>,

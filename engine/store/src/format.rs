@@ -18,6 +18,7 @@
 //! containers/<id>/{rw,work,logs}/   overlay upper and work directory, log files
 //! names/<name>                   a symbolic link whose text is the container's id
 //! volumes/<name>/{_data/,volume.json}
+//! events/                        what happened, see `hull-events`; bounded, not kept by anything here
 //! leases/<random>                digests, one per line; void when nobody holds its lock
 //! ingest/<random>                unfinished writes; void when nobody holds its lock
 //! trash/<any>                    on its way out, any process may finish the removal
@@ -48,7 +49,7 @@ pub(crate) const GC_LOCK: &str = "gc.lock";
 pub(crate) const LAYER_MODE: &str = "layer-mode";
 
 /// Directories of a store, parents first.
-pub(crate) const DIRECTORIES: [&str; 14] = [
+pub(crate) const DIRECTORIES: [&str; 15] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
@@ -60,6 +61,7 @@ pub(crate) const DIRECTORIES: [&str; 14] = [
     "containers",
     "names",
     "volumes",
+    "events",
     "leases",
     "ingest",
     "trash",

@@ -3,6 +3,7 @@
 use super::control::on_shim;
 use super::stored::{Container, is_running};
 use crate::error::{ApiError, chain};
+use crate::events;
 use crate::http::{Request, Response, switch};
 use crate::service::{Engine, Service};
 use hull_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
@@ -55,12 +56,14 @@ pub(crate) fn needs_upgrade(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn open(engine: &Engine, text: &str, options: AttachOptions) -> Result<(OwnedFd, bool), ApiError> {
-    if let Some(terminal) = engine.live().fresh_terminal(text) {
+    if let Some((terminal, event)) = engine.live().fresh_attach(text) {
+        engine.happened(&event);
         return Ok((park(engine, text, options)?, terminal));
     }
     let (container, state) = Container::find_with_state(engine.store()?, text)?;
     let id = &container.record.id;
     let terminal = container.stored.config.tty;
+    engine.happened(&events::container(&container, "attach"));
     if !is_running(state.as_ref()) {
         return Ok((park(engine, id, options)?, terminal));
     }

@@ -1,12 +1,14 @@
 //! Signals, pauses, terminal sizes, names, and the end of a container.
 
 use super::start::exit_of;
-use super::stored::{Container, is_running};
+use super::stored::{Container, is_running, state_of};
 use super::wait::run_directory;
 use super::{name, signal};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Query, Response, status};
 use crate::service::{Engine, Service};
+use hull_events::Event;
 use hull_sandbox::Cgroup;
 use hull_shim::client::{ControlError, ExitWaiter, Shim};
 use hull_shim::protocol::FailureKind;
@@ -56,6 +58,14 @@ pub(crate) async fn restart(
 ) -> Result<Response, ApiError> {
     stop_as(service, text, End::from_query(query, true)?).await?;
     super::start::start(service, text).await?;
+    let text = text.to_owned();
+    service
+        .run(move |engine| {
+            let container = Container::find(engine.store()?, &text)?;
+            engine.happened(&events::container(&container, "restart"));
+            Ok(())
+        })
+        .await?;
     Ok(status(StatusCode::NO_CONTENT))
 }
 
@@ -71,9 +81,12 @@ async fn stop_as(service: &Service, text: &str, wish: End) -> Result<bool, ApiEr
         let timeout = wish.timeout.or(container.stored.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
         let signal = wish.signal.unwrap_or(default);
         let waiter = stop_and_wait(engine, &container.record.id, signal, wish.keep)?;
-        Ok(waiter.map(|waiter| (container.record.id, waiter, timeout)))
+        if waiter.is_some() {
+            engine.happened(&killed(&container, signal));
+        }
+        Ok(waiter.map(|waiter| (container, waiter, timeout)))
     });
-    let Some((id, waiter, timeout)) = begun.await? else { return Ok(false) };
+    let Some((container, waiter, timeout)) = begun.await? else { return Ok(false) };
     let ended = exit_of(waiter);
     let in_time = match u64::try_from(timeout) {
         Ok(seconds) => tokio::time::timeout(Duration::from_secs(seconds), ended).await.is_ok(),
@@ -84,8 +97,10 @@ async fn stop_as(service: &Service, text: &str, wish: End) -> Result<bool, ApiEr
         }
     };
     if !in_time {
-        end(service, &id).await?;
+        service.engine().happened(&killed(&container, signal::KILL));
+        end(service, &container.record.id).await?;
     }
+    service.engine().happened(&events::container(&container, "stop"));
     Ok(true)
 }
 
@@ -93,6 +108,10 @@ async fn stop_as(service: &Service, text: &str, wish: End) -> Result<bool, ApiEr
 fn stop_signal(container: &Container) -> Result<i32, ApiError> {
     let named = container.stored.config.stop_signal.as_deref().filter(|text| !text.is_empty());
     named.map_or(Ok(signal::TERM), signal::parse)
+}
+
+fn killed(container: &Container, signal: i32) -> Event {
+    events::container(container, "kill").with("signal", signal.to_string())
 }
 
 /// Kills a container (full id) and waits for its end; nothing if it does not run.
@@ -143,7 +162,7 @@ pub(crate) async fn kill(
         .run(move |engine| {
             let (container, state) = Container::find_with_state(engine.store()?, &shown)?;
             let ends = [signal::INT, signal::QUIT, signal::TERM, stop_signal(&container)?];
-            let id = container.record.id;
+            let id = container.record.id.clone();
             let not_running = || {
                 ApiError::conflict(format!(
                     "cannot kill container: {shown}: container {id} is not running"
@@ -166,6 +185,7 @@ pub(crate) async fn kill(
                     Err(error) => return Err(control_failed(&id, error)),
                 }
             }
+            engine.happened(&killed(&container, signal));
             Ok(id)
         })
         .await?;
@@ -180,13 +200,17 @@ pub(crate) async fn pause(service: &Service, text: &str) -> Result<Response, Api
     let text = text.to_owned();
     service
         .run_long(move |engine| {
-            let id = Container::find_with_state(engine.store()?, &text)?.0.record.id;
-            on_shim(engine, &id, |shim| shim.pause())?;
-            let cgroup = Cgroup::open(&id).map_err(|error| ApiError::internal(&error))?;
-            let Err(error) = cgroup.wait_frozen() else { return Ok(()) };
+            let container = Container::find_with_state(engine.store()?, &text)?.0;
+            let id = &container.record.id;
+            on_shim(engine, id, |shim| shim.pause())?;
+            let cgroup = Cgroup::open(id).map_err(|error| ApiError::internal(&error))?;
+            let Err(error) = cgroup.wait_frozen() else {
+                engine.happened(&events::container(&container, "pause"));
+                return Ok(());
+            };
             let failed =
                 ApiError::internal(&error).context(&format!("cannot pause container {id}"));
-            on_shim(engine, &id, |shim| shim.unpause())?;
+            on_shim(engine, id, |shim| shim.unpause())?;
             Err(failed)
         })
         .await?;
@@ -199,11 +223,13 @@ pub(crate) async fn unpause(service: &Service, text: &str) -> Result<Response, A
     service
         .run(move |engine| {
             let (container, state) = Container::find_with_state(engine.store()?, &text)?;
-            let id = container.record.id;
+            let id = &container.record.id;
             if !is_running(state.as_ref()) {
                 return Err(ApiError::conflict(format!("container {id} is not paused")));
             }
-            on_shim(engine, &id, |shim| shim.unpause())
+            on_shim(engine, id, |shim| shim.unpause())?;
+            engine.happened(&events::container(&container, "unpause"));
+            Ok(())
         })
         .await?;
     Ok(status(StatusCode::NO_CONTENT))
@@ -231,7 +257,7 @@ pub(crate) async fn rename(
                 ));
             }
             match store.update_container(&record.id, |record| record.name.clone_from(&new)) {
-                Ok(_) => Ok(()),
+                Ok(_) => renamed(engine, &record.id, &record.name),
                 Err(UpdateError::NameTaken { name, owner }) => {
                     let taken = CreateContainerError::NameTaken { name, owner };
                     Err(ApiError::from(taken).context("Error when allocating new name"))
@@ -241,6 +267,19 @@ pub(crate) async fn rename(
         })
         .await?;
     Ok(status(StatusCode::NO_CONTENT))
+}
+
+/// Tells of a new name, also the shim, whose events are to carry it.
+fn renamed(engine: &Engine, id: &str, old: &str) -> Result<(), ApiError> {
+    let store = engine.store()?;
+    let container = Container::find(store, id)?;
+    engine.happened(&events::container(&container, "rename").with("oldName", format!("/{old}")));
+    if is_running(state_of(store, id)?.flatten().as_ref())
+        && let Some(run) = run_directory(engine, id)?
+    {
+        super::start::renew(store, &container, &Shim::new(run.as_fd()))?;
+    }
+    Ok(())
 }
 
 /// `POST /containers/{id}/resize`.
@@ -253,8 +292,13 @@ pub(crate) async fn resize(
     let text = text.to_owned();
     service
         .run(move |engine| {
-            let id = Container::find(engine.store()?, &text)?.record.id;
-            on_shim(engine, &id, |shim| shim.resize(columns, rows, None))
+            let container = Container::find(engine.store()?, &text)?;
+            let id = &container.record.id;
+            on_shim(engine, id, |shim| shim.resize(columns, rows, None))?;
+            let event = events::container(&container, "resize");
+            let event = event.with("height", rows.to_string()).with("width", columns.to_string());
+            engine.happened(&event);
+            Ok(())
         })
         .await?;
     Ok(status(StatusCode::OK))

@@ -5,6 +5,7 @@ use super::mounts::{Source, StoredMount};
 use super::stored::{Container, Stored};
 use super::{fill, health, host, merge, mounts, name, signal};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Request, Response, json_with};
 use crate::images::{self, ResolvedImage};
 use crate::service::{Clients, Engine, Service};
@@ -168,6 +169,10 @@ fn make(engine: &Arc<Engine>, plan: Plan) -> Result<ContainerCreateResponse, Api
         return Err(error);
     }
     let id = container.record.id.clone();
+    for name in &made {
+        engine.happened(&events::volume(name, "create"));
+    }
+    engine.happened(&events::container(&container, "create"));
     // Others cannot start it before its id is known, and in a short-lived process nobody asks
     // for another's container by chance.
     if engine.config().clients == Clients::Own {

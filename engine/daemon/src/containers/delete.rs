@@ -5,9 +5,11 @@ use super::list::status_word;
 use super::stored::{Container, is_running, state_of};
 use super::wait::run_directory;
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Query, Response, json, status};
 use crate::service::{Engine, Service};
 use hull_api::ContainersPruneResponse;
+use hull_events::Kind;
 use hull_shim::recover::{remove_run_directory, try_lock, unlock};
 use hull_shim::state::ContainerState;
 use hull_store::{RemoveVolumeError, Store};
@@ -97,6 +99,7 @@ pub(crate) fn remove(
         Some(Err(LockError::Refused(error))) => return Err(error),
     };
     store.remove_container(id)?;
+    engine.happened(&events::container(container, "destroy"));
     if let Some(run) = &run {
         unlock(run.as_fd()).and_then(|()| remove_run_directory(run.as_fd(), id)).map_err(failed)?;
     }
@@ -104,8 +107,9 @@ pub(crate) fn remove(
     if volumes || container.stored.host.auto_remove {
         for volume in &container.stored.anonymous {
             match store.remove_unused_volume(volume) {
+                Ok(true) => engine.happened(&events::volume(volume, "destroy")),
                 // Another container mounts it by its name.
-                Ok(_) | Err(RemoveVolumeError::InUse { .. }) => {}
+                Ok(false) | Err(RemoveVolumeError::InUse { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -166,6 +170,7 @@ pub(crate) async fn prune(service: &Service, query: &Query) -> Result<Response, 
                 }
                 engine.live().forget(id);
             }
+            engine.happened(&events::pruned(Kind::Container, pruned.space_reclaimed));
             Ok(pruned)
         })
         .await?;

@@ -7,6 +7,7 @@ use super::stored::{Container, is_running};
 use super::sweep::with_run_directory;
 use super::{host, merge, spec};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Query, Request, Response, json, json_with, status, switch};
 use crate::service::{Clients, Engine, Service};
 use hull_api::{ExecCreateBody, ExecInspectResponse, ExecProcessConfig, ExecStartBody, IdResponse};
@@ -125,6 +126,8 @@ fn make(engine: &Engine, text: &str, mut body: ExecCreateBody) -> Result<String,
     // The id says whose it is, so that every process finds it.
     let id = format!("{}{}", &container_id[..OWNER], &random_id()?[OWNER..]);
     let about = serde_json::to_string(&body).map_err(|error| ApiError::internal(&error))?;
+    let action = format!("exec_create: {} {}", body.cmd[0], body.cmd[1..].join(" "));
+    engine.happened(&events::container(&container, action).with("execID", id.clone()));
     let request = ExecRequest { id: id.clone(), process, attach: Some(attach), about };
     match engine.config().clients {
         Clients::Own => {

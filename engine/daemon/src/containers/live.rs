@@ -6,6 +6,8 @@
 //! what a container does.
 
 use super::stored::Container;
+use crate::events;
+use hull_events::Event;
 use hull_shim::protocol::{AttachOptions, Exit};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -68,11 +70,12 @@ impl Live {
         self.lock().get(text).is_some_and(|entry| entry.fresh.is_some())
     }
 
-    /// Whether a container that was just created has a terminal; `None` if it is not known here.
-    pub(crate) fn fresh_terminal(&self, text: &str) -> Option<bool> {
+    /// Whether a container that was just created has a terminal, and the event of attaching to
+    /// it; `None` if it is not known here.
+    pub(crate) fn fresh_attach(&self, text: &str) -> Option<(bool, Event)> {
         let containers = self.lock();
         let Fresh(container) = containers.get(text)?.fresh.as_ref()?;
-        Some(container.stored.config.tty)
+        Some((container.stored.config.tty, events::container(container, "attach")))
     }
 
     /// Parks a stream until the container starts.

@@ -46,7 +46,7 @@ pub(crate) use logs::logs;
 pub(crate) use name::check as check_name;
 pub(crate) use start::start;
 pub(crate) use stats::stats;
-pub(crate) use stored::state_of;
+pub(crate) use stored::{Container, state_of};
 pub(crate) use sweep::sweep;
 pub(crate) use time::{parse as parse_time, until};
 pub(crate) use top::top;

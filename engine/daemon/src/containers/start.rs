@@ -6,6 +6,7 @@ use super::spec::spec;
 use super::stored::{Container, is_running, state_of};
 use super::{health, host, sweep};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Response, status};
 use crate::readiness::readable;
 use crate::service::{Clients, Engine, Service};
@@ -205,6 +206,7 @@ impl Start {
             layers: layers.len(),
             upper: true,
             trees: trees.len(),
+            events: Some(events::container_attributes(container)),
             attaches: attaches.iter().map(|(options, _)| options.clone()).collect(),
         };
         Ok(Self { request, directories, layers, upper, trees })

@@ -2,7 +2,9 @@
 
 use super::mounts::StoredMount;
 use crate::error::ApiError;
+use crate::events;
 use hull_api::{ContainerConfig, HostConfig};
+use hull_events::{Event, Kind};
 use hull_shim::recover::{Recovered, recover};
 use hull_shim::state::ContainerState;
 use hull_store::{ContainerRecord, Store};
@@ -80,9 +82,27 @@ pub(crate) fn state_of(
 ) -> Result<Option<Option<ContainerState>>, ApiError> {
     match recover(store.data_root(), store.exec_root(), id) {
         Ok(Recovered::Unchanged(state)) => Ok(Some(state)),
-        Ok(Recovered::Lost(state)) => Ok(Some(Some(state))),
-        Ok(Recovered::Removed) | Err(hull_shim::recover::RecoverError::NotFound { .. }) => Ok(None),
+        Ok(Recovered::Lost(state)) => {
+            tell_lost(store, id, &["die"]);
+            Ok(Some(Some(state)))
+        }
+        Ok(Recovered::Removed) => {
+            tell_lost(store, id, &["die", "destroy"]);
+            Ok(None)
+        }
+        Err(hull_shim::recover::RecoverError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells what its shim could not: of a container that removed itself only the id is left.
+fn tell_lost(store: &Store, id: &str, actions: &[&str]) {
+    let container = Container::find(store, id);
+    let attributes = container.map(|container| events::container_attributes(&container));
+    let attributes = attributes.unwrap_or_default();
+    for action in actions {
+        let event = Event::now(Kind::Container, *action, id, attributes.clone());
+        events::happened_in(store, &event.with("exitCode", "137"));
     }
 }
 

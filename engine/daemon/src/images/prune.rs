@@ -1,11 +1,13 @@
 //! Removing what no container needs.
 
 use hull_api::image::ImagesPruned;
+use hull_events::Kind;
 
 use super::catalog::Catalog;
 use super::remove::RemoveError;
 use super::{Images, list};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::Filters;
 
 const FILTERS: &[&str] = &["dangling", "label", "label!", "until"];
@@ -38,6 +40,7 @@ impl Images<'_> {
             catalog.images.retain(|other| other.id() != image.id());
         }
         pruned.space_reclaimed = self.store.collect().map_err(RemoveError::from)?.bytes;
+        events::happened_in(self.store, &events::pruned(Kind::Image, pruned.space_reclaimed));
         Ok(pruned)
     }
 }

@@ -162,10 +162,16 @@ impl Images<'_> {
         removed: &mut Vec<ImageDeleted>,
     ) -> Result<(), RemoveError> {
         self.store.remove_ref(reference)?;
+        self.tell(image, "untag");
         image.names.retain(|name| name != reference);
         removed
             .push(ImageDeleted { untagged: Some(reference.familiar()), ..ImageDeleted::default() });
         Ok(())
+    }
+
+    fn tell(&self, image: &Image, action: &str) {
+        let id = image.id().to_string();
+        self.happened(&id, &image.selected.config.runtime().labels, action, &id);
     }
 
     /// Removes an image that has no names left, and tells which chains of layers went with it.
@@ -183,6 +189,7 @@ impl Images<'_> {
             removed.push(ImageDeleted { deleted, ..ImageDeleted::default() });
         };
         deleted(image.id());
+        self.tell(image, "delete");
         let mut kept = HashSet::new();
         for other in catalog.images.iter().filter(|other| other.id() != image.id()) {
             for record in &other.records {

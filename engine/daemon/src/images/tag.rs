@@ -3,9 +3,9 @@
 use hull_api::ErrorKind;
 use hull_oci::{ParseReferenceError, Reference};
 
-use super::Images;
 use super::failure::{OfStore, StoreError};
 use super::resolve::{self, ResolveError};
+use super::{Images, select};
 use crate::error::ApiError;
 
 /// Why an image was not tagged.
@@ -56,6 +56,10 @@ impl Images<'_> {
         let name = new_name(repository, tag)?;
         let found = resolve::find(self.store, source)?;
         self.store.set_ref(&name, found.root())?;
+        if let Ok(image) = select::any(self.store, found.root()) {
+            let labels = &image.config.runtime().labels;
+            self.happened(&image.image_id.to_string(), labels, "tag", &name.familiar());
+        }
         Ok(name)
     }
 }

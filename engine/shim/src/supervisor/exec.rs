@@ -9,6 +9,7 @@ use hull_shim::protocol::{ExecRequest, ExecState, Exit, Failure, FailureKind, Re
 use rustix::event::PollFlags;
 
 use crate::attached::Standing;
+use crate::events::Events;
 use crate::exit::exit_code;
 use crate::interest::Interest;
 use crate::start::number;
@@ -199,6 +200,7 @@ impl Execs {
         token: Token,
         flags: PollFlags,
         buffer: &mut Vec<u8>,
+        events: &Events,
     ) {
         let exec = &mut self.running[index];
         match token {
@@ -209,6 +211,8 @@ impl Execs {
                 exec.exit_code = Some(code);
                 // What it left running in the background may still write.
                 exec.streams.finish(true, buffer);
+                let more = [("execID", exec.id.clone()), ("exitCode", code.to_string())];
+                events.tell("exec_die", &more);
                 exec.waiters.tell(&Exit { code, ..Exit::default() });
                 let (id, state) = (exec.id.clone(), exec.state());
                 self.remember(id, state);

@@ -48,6 +48,7 @@ pub(crate) fn live() -> Result<(), Failure> {
     let container = start.container.clone();
     match start.run().and_then(|live| record_start(&container, live)) {
         Ok((live, state)) => {
+            container.events.tell("start", &[]);
             reply(socket, &Reply::Started { pid: number(live.running.pid) });
             // Not earlier: with version 2 the kernel may take ten milliseconds to move a process.
             // Where it fails we stay, and live as long as our caller's cgroup does.
@@ -144,10 +145,11 @@ fn supervise(
     lock: OwnedFd,
 ) {
     let ended = Supervisor::new(container.clone(), state, live, starter).run();
-    let Ended { mut exit, state, keep, running, mut streams, listener, mut waiters, mut buffer } =
-        ended;
+    let Ended { mut exit, lasted, state, keep, running, mut streams, .. } = ended;
+    let Ended { listener, mut waiters, mut buffer, .. } = ended;
     let removal = container.auto_remove.as_ref().filter(|_| !keep);
     let discarded = record_exit(container, removal, state, &mut exit);
+    container.events.tell_exit(&exit, lasted, removal.is_some());
     waiters.tell(&exit);
     drop(listener);
     let removed = running.as_ref().is_none_or(remove_cgroup);
@@ -222,6 +224,7 @@ mod tests {
     use hull_shim::state::Status;
 
     use super::*;
+    use crate::events::Events;
 
     #[test]
     fn a_panic_is_recorded_and_releases_the_container() {
@@ -230,11 +233,13 @@ mod tests {
             fs::create_dir_all(root.path().join(name)).unwrap();
             OwnedFd::from(File::open(root.path().join(name)).unwrap())
         };
+        let data_root = Arc::new(open("data"));
         let container = Arc::new(Container {
             id: format!("panic-{}", std::process::id()),
             directory: Arc::new(open("container")),
             run: open("run"),
-            data_root: open("data"),
+            data_root: data_root.clone(),
+            events: Events::new(data_root, "panic", None),
             auto_remove: None,
         });
         fs::write(root.path().join("run/shim.lock"), "").unwrap();

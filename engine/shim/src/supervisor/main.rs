@@ -8,6 +8,7 @@
 mod attached;
 mod control;
 mod detach;
+mod events;
 mod exec;
 mod exit;
 mod health;

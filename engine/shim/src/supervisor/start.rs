@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket
 use rustix::process::Pid;
 
 use crate::attached::Standing;
+use crate::events::Events;
 use crate::log::Log;
 use crate::restart::Again;
 use crate::stdio::{Wanted, make};
@@ -34,7 +35,8 @@ pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) directory: Arc<OwnedFd>,
     pub(crate) run: OwnedFd,
-    pub(crate) data_root: OwnedFd,
+    pub(crate) data_root: Arc<OwnedFd>,
+    pub(crate) events: Events,
     pub(crate) auto_remove: Option<Removal>,
 }
 
@@ -95,11 +97,16 @@ impl Start {
     /// Sorts the descriptors that came with a request; `None` if they are not those it names.
     pub(crate) fn sort(request: StartRequest, descriptors: Vec<OwnedFd>) -> Option<Self> {
         let mut rest = descriptors.into_iter();
+        let directory = Arc::new(rest.next()?);
+        let run = rest.next()?;
+        let data_root = Arc::new(rest.next()?);
+        let events = Events::new(data_root.clone(), &request.spec.id, request.events.clone());
         let container = Arc::new(Container {
             id: request.spec.id.clone(),
-            directory: Arc::new(rest.next()?),
-            run: rest.next()?,
-            data_root: rest.next()?,
+            directory,
+            run,
+            data_root,
+            events,
             auto_remove: request.auto_remove.clone(),
         });
         let id_ranges = rest.next()?;

@@ -9,7 +9,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hull_sandbox::Running;
 use hull_shim::protocol::{ExecRequest, Exit, Failure, FailureKind, Reply, Request, StartRequest};
@@ -67,6 +67,8 @@ struct Ordered {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
+    /// How long the last run took; `None` if its end was told before, as it was to run again.
+    pub(crate) lasted: Option<Duration>,
     pub(crate) state: ContainerState,
     /// It stays even if it was to remove itself.
     pub(crate) keep: bool,
@@ -146,6 +148,7 @@ impl Supervisor {
         streams.push(self.streams);
         Ended {
             exit,
+            lasted: self.running.is_some().then(|| self.started.elapsed()),
             state: ContainerState { manually_stopped: self.ordered.stop, ..self.state },
             keep: self.ordered.keep,
             running: self.running,
@@ -174,6 +177,7 @@ impl Supervisor {
     fn leave(&mut self, exit: &Exit) {
         self.state = self.state.clone().restarting(exit);
         self.write_state();
+        self.container.events.tell_exit(exit, Some(self.started.elapsed()), false);
         self.waiters.tell(exit);
         if let Some(running) = self.running.take() {
             remove_cgroup(&running);
@@ -203,6 +207,7 @@ impl Supervisor {
         self.running = Some(running);
         self.former.push(std::mem::replace(&mut self.streams, streams));
         self.write_state();
+        self.container.events.tell("start", &[]);
         Ok(true)
     }
 
@@ -223,7 +228,8 @@ impl Supervisor {
                     self.former[index].handle(token, flags, &mut self.buffer);
                 }
                 Token::Exec(index, token) => {
-                    self.execs.handle(index, token, flags, &mut self.buffer);
+                    let events = &self.container.events;
+                    self.execs.handle(index, token, flags, &mut self.buffer, events);
                 }
                 Token::Health(token) => self.hear_of_probe(token),
             }
@@ -359,6 +365,11 @@ impl Supervisor {
         let stream = descriptors.into_iter().next();
         let ready = self.must_take_processes();
         let Self { running, container, execs, .. } = self;
+        // Before, so that it comes before the end.
+        if let [program, arguments @ ..] = request.process.args.as_slice() {
+            let action = format!("exec_start: {program} {}", arguments.join(" "));
+            container.events.tell(&action, &[("execID", request.id.clone())]);
+        }
         let sandbox = ready.and_then(|()| running.as_ref().ok_or_else(|| waits(container)));
         match sandbox.and_then(|sandbox| execs.start(sandbox, request, stream)) {
             Ok(exec) => {
@@ -440,6 +451,7 @@ impl Supervisor {
     }
 
     fn renew(&mut self, request: StartRequest, descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
+        self.container.events.renew(request.events.clone());
         let start = Start::sort(request, descriptors).ok_or_else(|| {
             let message = format!("container {}: other descriptors than named", self.container.id);
             Failure::new(FailureKind::Invalid, message)
@@ -472,8 +484,13 @@ impl Supervisor {
 
     fn enter(&mut self, ended: Option<Probe>) {
         let (Some(probe), Some(monitor)) = (ended, &self.monitor) else { return };
-        monitor.record(self.state.health.get_or_insert_default(), probe);
+        let health = self.state.health.get_or_insert_default();
+        let changed = monitor.record(health, probe);
+        let action = format!("health_status: {}", health.status.as_str());
         self.write_state();
+        if changed {
+            self.container.events.tell(&action, &[]);
+        }
     }
 
     fn write_state(&self) {

@@ -271,6 +271,7 @@ fn request(id: &str, arguments: &[&str]) -> StartRequest {
         layers: 1,
         upper: true,
         trees: 0,
+        events: None,
         attaches: vec![],
     }
 }

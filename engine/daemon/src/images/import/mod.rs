@@ -110,6 +110,7 @@ impl Images<'_> {
             None => None,
         };
         let runtime = changes::apply(RuntimeConfig::default(), &options.changes)?;
+        let labels = runtime.labels.clone();
         let Received { ingest, report, copy } = self.receive(input)?;
         let lease = self.store.lease()?;
         lease.add(&report.diff_id)?;
@@ -131,9 +132,11 @@ impl Images<'_> {
             created: now(),
             origin: ORIGIN_IMPORT.to_owned(),
         })?;
-        if let Some(name) = name {
-            self.store.set_ref(&name, &descriptor)?;
+        if let Some(name) = &name {
+            self.store.set_ref(name, &descriptor)?;
         }
+        let shown = name.map_or_else(|| id.to_string(), |name| name.familiar());
+        self.happened(&id.to_string(), &labels, "import", &shown);
         Ok(id)
     }
 

@@ -60,6 +60,10 @@ impl Images<'_> {
                 origin: origin.to_owned(),
             })?;
             self.name(target, &descriptor, progress)?;
+            if let Ok(image) = crate::images::select::any(self.store, &descriptor) {
+                let id = image.image_id.to_string();
+                self.happened(&id, &image.config.runtime().labels, "load", &id);
+            }
         }
         Ok(())
     }
