@@ -229,6 +229,17 @@ pub struct UsageClass {
     pub size: u64,
 }
 
+/// Answer of `POST /build/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct BuildPruned {
+    /// Ids of the entries that were removed.
+    #[serde(deserialize_with = "null::or_default")]
+    pub caches_deleted: Vec<String>,
+    /// Bytes given back.
+    pub space_reclaimed: u64,
+}
+
 /// Answer of `POST /hull/check`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

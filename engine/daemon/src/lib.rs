@@ -15,6 +15,7 @@ pub mod error;
 mod events;
 pub mod http;
 pub mod images;
+mod networks;
 mod readiness;
 mod router;
 pub mod server;

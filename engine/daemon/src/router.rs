@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::http::{Request, Response};
 use crate::service::Service;
-use crate::{containers, images, system, volumes};
+use crate::{containers, images, networks, system, volumes};
 use hyper::Method;
 
 /// Answers a request.
@@ -66,6 +66,14 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
         ["volumes", name] if get => volumes::inspect(service, name).await,
         ["volumes", name] if delete => volumes::delete(service, name, &request.query).await,
 
+        ["networks"] if get => networks::list(&request.query),
+        ["networks", "create"] if post => networks::unavailable(),
+        ["networks", "prune"] if post => networks::prune(&request.query),
+        ["networks", _, "connect" | "disconnect"] if post => networks::unavailable(),
+        ["networks", id] if get => networks::inspect(id),
+        ["networks", id] if delete => networks::delete(id),
+
+        ["build", "prune"] if post => system::build_prune(),
         ["images", ..] => images::handle(service, request).await,
         _ => Err(ApiError::not_found("page not found")),
     }

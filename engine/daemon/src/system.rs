@@ -5,9 +5,9 @@ use crate::http::{Body, Query, Response, json, typed};
 use crate::service::{Engine, Service};
 use crate::{containers, images, volumes};
 use hull_api::{
-    API_VERSION, ComponentVersion, DiskUsage, MIN_API_VERSION, PlatformName, PluginsInfo,
-    RuntimeInfo, StoreCheckResponse, StoreCollectResponse, StoreProblem, SwarmInfo, SystemInfo,
-    SystemVersion, UsageClass,
+    API_VERSION, BuildPruned, ComponentVersion, DiskUsage, MIN_API_VERSION, PlatformName,
+    PluginsInfo, RuntimeInfo, StoreCheckResponse, StoreCollectResponse, StoreProblem, SwarmInfo,
+    SystemInfo, SystemVersion, UsageClass,
 };
 use hull_oci::Platform;
 use hull_store::{CheckOptions, Usage};
@@ -240,6 +240,11 @@ fn classes(usage: &Usage) -> Vec<UsageClass> {
         class("trash", 0, usage.trash),
         class("other", 0, usage.other),
     ]
+}
+
+/// `POST /build/prune`: there is no build cache yet.
+pub(crate) fn build_prune() -> Result<Response, ApiError> {
+    json(&BuildPruned::default())
 }
 
 /// `POST /hull/check`.

@@ -76,7 +76,8 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
     let created: IdResponse =
         client.post(&format!("/containers/{}/exec", encode(&name)), &body).await?;
     let start = ExecStartBody { detach, tty: terminal, console_size };
-    let path = format!("/exec/{}/start", created.id);
+    // Docker's engine knows no `refuse`, and tells a failure in the stream.
+    let path = format!("/exec/{}/start?refuse=1", created.id);
     let failed = |error: anyhow::Error| {
         let code = session::code_of(&error);
         // Not a failure to run the command: a failure of the engine, which is 1 for exec.

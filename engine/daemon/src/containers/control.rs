@@ -156,7 +156,9 @@ pub(crate) async fn kill(
     text: &str,
     query: &Query,
 ) -> Result<Response, ApiError> {
-    let signal = query.get("signal").map_or(Ok(signal::KILL), signal::parse)?;
+    let signal = query.get("signal").map_or(Ok(signal::KILL), signal::parse);
+    let signal =
+        signal.map_err(|error| error.context(&format!("cannot kill container: {text}")))?;
     let shown = text.to_owned();
     let id = service
         .run(move |engine| {
@@ -225,7 +227,7 @@ pub(crate) async fn unpause(service: &Service, text: &str) -> Result<Response, A
             let (container, state) = Container::find_with_state(engine.store()?, &text)?;
             let id = &container.record.id;
             if !is_running(state.as_ref()) {
-                return Err(ApiError::conflict(format!("container {id} is not paused")));
+                return Err(ApiError::conflict(format!("Container {id} is not paused")));
             }
             on_shim(engine, id, |shim| shim.unpause())?;
             engine.happened(&events::container(&container, "unpause"));

@@ -10,14 +10,19 @@ use crate::error::ApiError;
 use crate::events;
 use crate::http::{Query, Request, Response, json, json_with, status, switch};
 use crate::service::{Clients, Engine, Service};
-use hull_api::{ExecCreateBody, ExecInspectResponse, ExecProcessConfig, ExecStartBody, IdResponse};
+use hull_api::stream::{StreamKind, header};
+use hull_api::{
+    ErrorKind, ExecCreateBody, ExecInspectResponse, ExecProcessConfig, ExecStartBody, IdResponse,
+};
 use hull_sandbox::capability::Capability;
 use hull_sandbox::spec::Process;
 use hull_shim::client::{ControlError, ExecStarted, ExitWaiter, Shim};
 use hull_shim::protocol::{AttachOptions, ExecRequest, ExecState, FailureKind};
 use hyper::StatusCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// Execs that are kept; beyond that, those that ended are forgotten.
@@ -105,12 +110,12 @@ fn make(engine: &Engine, text: &str, mut body: ExecCreateBody) -> Result<String,
     match super::list::status_word(state.as_ref()) {
         "paused" => {
             return Err(ApiError::conflict(format!(
-                "container {container_id} is paused, unpause the container before exec"
+                "Container {text} is paused, unpause the container before exec"
             )));
         }
         "restarting" => {
             return Err(ApiError::conflict(format!(
-                "Container {container_id} is restarting, wait until the container is running"
+                "Container {text} is restarting, wait until the container is running"
             )));
         }
         _ => {}
@@ -205,7 +210,14 @@ pub(crate) async fn exec_start(
     }
     let own = id.to_owned();
     let detach = body.detach;
-    let (stream, terminal) = service.run(move |engine| begin(engine, &own, &body)).await?;
+    let begun = service.run(move |engine| begin(engine, &own, &body)).await;
+    let begun = match begun {
+        Err(error) if !detach && !request.query.flag("refuse") && is_of_command(&error) => {
+            told_in_stream(service, id, &error)?
+        }
+        begun => begun?,
+    };
+    let (stream, terminal) = begun;
     let Some(stream) = stream.filter(|_| !detach) else { return Ok(status(StatusCode::OK)) };
     let (engine, own) = (Arc::clone(service.engine()), id.to_owned());
     relay_then(request.upgrade, stream, move || {
@@ -216,6 +228,26 @@ pub(crate) async fn exec_start(
         }
     })?;
     Ok(switch(content_type(terminal)))
+}
+
+/// Whether the command is to blame, and not the request.
+fn is_of_command(error: &ApiError) -> bool {
+    matches!(error.kind, ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable)
+}
+
+/// A stream that says why nothing runs: Docker's clients expect one, and take the exit code from
+/// the exec. Who would rather be refused, as Hull's own client, says `refuse=1`.
+fn told_in_stream(service: &Service, id: &str, error: &ApiError) -> Result<Begun, ApiError> {
+    let terminal = service.engine().live().execs().get(id).is_some_and(|exec| exec.body.tty);
+    let text = format!("OCI runtime exec failed: {}\r\n", error.message);
+    let failed = |error: std::io::Error| ApiError::internal(&error);
+    let (ours, mut theirs) = UnixStream::pair().map_err(failed)?;
+    if !terminal {
+        let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        theirs.write_all(&header(StreamKind::Stdout, size)).map_err(failed)?;
+    }
+    theirs.write_all(text.as_bytes()).map_err(failed)?;
+    Ok((Some(ours.into()), terminal))
 }
 
 /// What an exec was started as.
@@ -290,7 +322,7 @@ fn start(
 
 fn exit_code(error: &ApiError) -> i32 {
     match error.kind {
-        hull_api::ErrorKind::CommandNotFound => 127,
+        ErrorKind::CommandNotFound => 127,
         _ => 126,
     }
 }

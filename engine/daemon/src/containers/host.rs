@@ -64,6 +64,9 @@ pub(crate) fn check(
     if restart_policy(&host.restart_policy)? != RestartPolicy::No && host.auto_remove {
         return Err(ApiError::invalid("can't create 'AutoRemove' container with restart policy"));
     }
+    if host.restart_policy.name.is_empty() {
+        "no".clone_into(&mut host.restart_policy.name);
+    }
     if host.log_config.driver.is_empty() {
         "json-file".clone_into(&mut host.log_config.driver);
     }

@@ -420,7 +420,7 @@ impl Supervisor {
     fn pause(&mut self) -> Result<(), Failure> {
         let id = &self.container.id;
         if self.state.paused {
-            return Err(precondition(format!("container {id} is already paused")));
+            return Err(precondition(format!("Container {id} is already paused")));
         }
         let frozen = self.must_run()?.cgroup.begin_freeze();
         frozen.map_err(|error| {
@@ -437,7 +437,7 @@ impl Supervisor {
     fn unpause(&mut self) -> Result<(), Failure> {
         let id = &self.container.id;
         if !self.state.paused {
-            return Err(precondition(format!("container {id} is not paused")));
+            return Err(precondition(format!("Container {id} is not paused")));
         }
         self.must_run()?.cgroup.thaw().map_err(|error| {
             Failure::new(FailureKind::Internal, format!("cannot unpause container {id}: {error}"))
