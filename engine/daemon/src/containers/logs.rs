@@ -79,6 +79,11 @@ pub(crate) async fn logs(
         .run(move |engine| {
             let store = engine.store()?;
             let container = Container::find(store, &text)?;
+            if container.stored.host.log_config.driver == "none" {
+                return Err(ApiError::invalid(
+                    "configured logging driver does not support reading",
+                ));
+            }
             let id = container.record.id.clone();
             let terminal = container.stored.config.tty;
             let directory = store.container_directory(&id);

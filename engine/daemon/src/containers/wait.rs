@@ -8,15 +8,18 @@ use crate::http::{Body, Query, Response, typed};
 use crate::service::{Engine, Service};
 use hull_api::{ContainerWaitError, ContainerWaitResponse};
 use hull_shim::client::{ControlError, ExitWaiter, Shim};
-use hull_shim::protocol::Exit;
 use hull_shim::state::ContainerState;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
+use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 
-/// How often the disk is asked about a container that another process may start or remove.
-const PERIOD: Duration = Duration::from_millis(200);
+/// How long a container may be between two states: its shim has been killed, or has just told
+/// its end to others.
+const MOVING: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
@@ -87,75 +90,139 @@ async fn outcome(service: &Service, mut wait: Wait) -> Result<ContainerWaitRespo
             return Ok(answer(state.map_or(0, |state| state.exit_code)));
         }
     }
-    let exit = next_exit(service, &mut wait).await?;
-    if wait.condition == Condition::Removed {
-        while is_there(service, &wait.id).await? {
-            tokio::time::sleep(PERIOD).await;
+    let mut code = 0;
+    // The disk says nothing new of a container that was made just now.
+    let mut looked = wait.before.is_none();
+    let mut watch = None;
+    loop {
+        let phase = wait.phase.borrow_and_update().clone();
+        match phase {
+            Phase::Exited(exit) => code = exit.code,
+            Phase::Running => {
+                // The sender tells the end before it goes.
+                let _gone = wait.phase.changed().await;
+                continue;
+            }
+            Phase::Waiting | Phase::Lost if looked => {
+                looked = false;
+                let _gone = wait.phase.changed().await;
+                continue;
+            }
+            Phase::Waiting | Phase::Lost => {}
+        }
+        let exited = matches!(*wait.phase.borrow(), Phase::Exited(_));
+        if exited && wait.condition != Condition::Removed {
+            return Ok(answer(code));
+        }
+        if watch.is_none() && !exited {
+            // Watched before the look, so that nothing falls between the two.
+            watch = Watch::new(service, &wait.id).await?;
+        }
+        match look(service, &wait).await? {
+            Seen::Gone => return Ok(answer(code)),
+            Seen::Ended(exit) if wait.condition != Condition::Removed => return Ok(answer(exit)),
+            Seen::Ended(exit) => code = exit,
+            Seen::Nothing => {}
+            Seen::Moving => {
+                tokio::time::sleep(MOVING).await;
+                continue;
+            }
+        }
+        if watch.is_none() {
+            watch = Watch::new(service, &wait.id).await?;
+            continue;
+        }
+        tokio::select! {
+            Ok(()) = wait.phase.changed() => {}
+            changed = changed(&mut watch) => changed?,
         }
     }
-    Ok(answer(exit.code))
 }
 
 fn answer(code: i32) -> ContainerWaitResponse {
     ContainerWaitResponse { status_code: code.into(), error: None }
 }
 
-/// Waits for the end of the present run, or of the next one.
-async fn next_exit(service: &Service, wait: &mut Wait) -> Result<Exit, ApiError> {
-    let mut told = wait.before.is_none();
-    loop {
-        let phase = wait.phase.borrow_and_update().clone();
-        match phase {
-            Phase::Exited(exit) => return Ok(exit),
-            Phase::Running => {
-                // The sender tells the end before it goes.
-                let _gone = wait.phase.changed().await;
-                continue;
-            }
-            Phase::Waiting | Phase::Lost => {}
-        }
-        if !told && let Some(exit) = seen_exit(service, wait).await? {
-            return Ok(exit);
-        }
-        told = false;
-        tokio::select! {
-            Ok(()) = wait.phase.changed() => {}
-            () = tokio::time::sleep(PERIOD) => {}
-        }
-    }
+/// What a look at a container showed.
+enum Seen {
+    /// It was removed.
+    Gone,
+    /// It has ended, with this exit code, since the wait began.
+    Ended(i32),
+    /// It has not been started since.
+    Nothing,
+    /// It is between two states.
+    Moving,
 }
 
-/// What the disk says, and the shim if another process has started the container.
-async fn seen_exit(service: &Service, wait: &Wait) -> Result<Option<Exit>, ApiError> {
-    let Some(state) = state(service, &wait.id).await? else { return Ok(Some(Exit::default())) };
+/// What the disk says. Of a container that runs its shim tells the end, which is waited for.
+async fn look(service: &Service, wait: &Wait) -> Result<Seen, ApiError> {
+    let id = wait.id.clone();
+    let state = service.run(move |engine| state_of(engine.store()?, &id)).await?;
+    let Some(state) = state else { return Ok(Seen::Gone) };
     if is_running(state.as_ref()) {
         let id = wait.id.clone();
         let waiter = service.run(move |engine| waiter(engine, &id)).await?;
-        let Some(waiter) = waiter else { return Ok(None) };
+        let Some(waiter) = waiter else { return Ok(Seen::Moving) };
         return match exit_of(waiter).await {
-            Ok(exit) => Ok(Some(exit)),
+            Ok(exit) => Ok(Seen::Ended(exit.code)),
             // Its shim was killed: the next look at the state recovers it.
-            Err(ControlError::NotRunning) => Ok(None),
+            Err(ControlError::NotRunning) => Ok(Seen::Moving),
             Err(error) => Err(ApiError::internal(&error)),
         };
     }
-    let ended = |state: ContainerState| Exit {
-        code: state.exit_code,
-        oom_killed: state.oom_killed,
-        error: state.error,
-    };
     let before = wait.before.clone().flatten();
-    Ok(if state == before { None } else { Some(state.map(ended).unwrap_or_default()) })
+    match state {
+        Some(state) if Some(&state) != before.as_ref() => Ok(Seen::Ended(state.exit_code)),
+        Some(state) if wait.condition == Condition::Removed => Ok(Seen::Ended(state.exit_code)),
+        _ => Ok(Seen::Nothing),
+    }
 }
 
-async fn state(service: &Service, id: &str) -> Result<Option<Option<ContainerState>>, ApiError> {
-    let id = id.to_owned();
-    service.run(move |engine| state_of(engine.store()?, &id)).await
+/// Tells when a container's state changes or its directory goes.
+struct Watch(Receiver);
+
+impl Watch {
+    /// `None` if the container is gone.
+    async fn new(service: &Service, id: &str) -> Result<Option<Self>, ApiError> {
+        let id = id.to_owned();
+        let descriptor = service
+            .run(move |engine| {
+                let directory = engine.store()?.container_directory(&id);
+                let failed = |error: Errno| {
+                    ApiError::internal(&std::io::Error::from(error))
+                        .context(&format!("cannot watch {}", directory.display()))
+                };
+                let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
+                let inotify = inotify::init(flags).map_err(failed)?;
+                let events = WatchFlags::MOVED_TO | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
+                match inotify::add_watch(&inotify, &directory, events) {
+                    Ok(_) => Ok(Some(inotify)),
+                    Err(Errno::NOENT) => Ok(None),
+                    Err(error) => Err(failed(error)),
+                }
+            })
+            .await?;
+        let Some(descriptor) = descriptor else { return Ok(None) };
+        // Not a pipe, but read like one.
+        let receiver = Receiver::from_owned_fd_unchecked(descriptor)
+            .map_err(|error| ApiError::internal(&error))?;
+        Ok(Some(Self(receiver)))
+    }
 }
 
-async fn is_there(service: &Service, id: &str) -> Result<bool, ApiError> {
-    let id = id.to_owned();
-    service.run(move |engine| Ok(engine.store()?.container_directory(&id).exists())).await
+/// Completes when something has changed; never without a watch.
+async fn changed(watch: &mut Option<Watch>) -> Result<(), ApiError> {
+    let Some(Watch(inotify)) = watch else { return std::future::pending().await };
+    let mut events = [0; 1024];
+    loop {
+        inotify.readable().await.map_err(|error| ApiError::internal(&error))?;
+        match inotify.try_read(&mut events) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(ApiError::internal(&error)),
+        }
+    }
 }
 
 /// Asks a container's shim to tell the exit; `None` if it does not run any more.
@@ -175,7 +242,7 @@ pub(crate) fn run_directory(engine: &Engine, id: &str) -> Result<Option<OwnedFd>
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
         Ok(directory) => Ok(Some(directory)),
-        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(ApiError::internal(&std::io::Error::from(error))
             .context(&format!("cannot open {}", path.display()))),
     }

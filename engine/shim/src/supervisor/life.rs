@@ -21,6 +21,7 @@ use hull_shim::protocol::{Exit, Failure, FailureKind, Removal, Reply};
 use hull_shim::recover::{remove_run_directory, unlock};
 use hull_shim::removal::{self, Discarded};
 use hull_shim::state::{ContainerState, Health};
+use rustix::fs::AtFlags;
 use rustix::process::Signal;
 
 use crate::interest::Interest;
@@ -156,12 +157,29 @@ fn supervise(
     serve_rest(&mut streams, Some(Instant::now() + LAST_WORDS), &mut buffer);
     // Closes the overlay, which syncs its writable layer: the next start must find it unmounted.
     drop(running);
+    if keep {
+        forget_volatile(container);
+    }
     if removed {
         release(container, removal.is_some());
     }
     drop(lock);
     delete(container, discarded);
     serve_rest(&mut streams, None, &mut buffer);
+}
+
+/// An overlay that is not to be synced leaves a mark, so that it is not used again after a crash
+/// of the host. One that is started again at once has lost nothing.
+fn forget_volatile(container: &Container) {
+    let mark = [
+        ("work/work/incompat/volatile/dirty", AtFlags::empty()),
+        ("work/work/incompat/volatile", AtFlags::REMOVEDIR),
+        ("work/work/incompat", AtFlags::REMOVEDIR),
+    ];
+    for (path, flags) in mark {
+        // If it stays, the next start says so.
+        let _left = rustix::fs::unlinkat(container.directory.as_fd(), path, flags);
+    }
 }
 
 fn record_exit(

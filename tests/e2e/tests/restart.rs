@@ -1,0 +1,148 @@
+//! Restart policies: the shim's own, with no daemon and no command alive.
+
+use std::time::{Duration, Instant};
+
+use hull_test_support::busybox::{busybox_image, probe_image};
+use hull_test_support::{Hull, eventually, kill_9};
+
+fn with_probe() -> Option<Hull> {
+    let hull = Hull::new()?;
+    hull.load(&probe_image(), "probe");
+    Some(hull)
+}
+
+fn with_busybox() -> Option<Hull> {
+    let hull = Hull::new()?;
+    hull.load(&busybox_image()?, "busybox");
+    Some(hull)
+}
+
+#[track_caller]
+fn becomes(hull: &Hull, container: &str, template: &str, expected: &str) {
+    let mut last = String::new();
+    let so = eventually(Duration::from_secs(20), || {
+        last = hull.inspect(container, template);
+        last == expected
+    });
+    assert!(so, "{template} of {container} is {last:?}, not {expected:?}");
+}
+
+#[test]
+fn privileged_on_failure_gives_up_after_so_many() {
+    let Some(hull) = with_busybox() else { return };
+    let script = "echo run >> /runs; echo line; exit 3";
+    let begun = Instant::now();
+    let words = ["run", "-d", "--restart", "on-failure:2", "--name", "box", "busybox"];
+    hull.ok(&[&words[..], &["sh", "-c", script]].concat());
+    becomes(&hull, "box", "{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}", "exited 2 3");
+    assert!(begun.elapsed() >= Duration::from_millis(300), "100 ms and 200 ms of back-off");
+    // The log goes on, and so do the files.
+    assert_eq!(hull.ok(&["logs", "box"]), "line\nline\nline");
+    hull.ok(&["run", "--rm", "--volumes-from", "box", "busybox", "true"]);
+    hull.ok(&["run", "-d", "--restart", "on-failure", "--name", "good", "busybox", "true"]);
+    becomes(&hull, "good", "{{.State.Status}} {{.RestartCount}}", "exited 0");
+    hull.finish();
+}
+
+#[test]
+fn privileged_always_comes_back_until_it_is_stopped() {
+    let Some(hull) = with_probe() else { return };
+    hull.ok(&["run", "-d", "--restart", "always", "--name", "box", "probe", "/probe", "sleep"]);
+    for round in 1..=2 {
+        kill_9(hull.inspect("box", "{{.State.Pid}}").parse().unwrap());
+        becomes(&hull, "box", "{{.State.Running}} {{.RestartCount}}", &format!("true {round}"));
+        becomes(&hull, "box", "{{.State.Status}}", "running");
+        hull.ok(&["exec", "box", "/probe", "true"]);
+    }
+    hull.ok(&["stop", "-t", "0", "box"]);
+    assert_eq!(hull.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    // A start by hand begins to count anew.
+    hull.ok(&["start", "box"]);
+    assert_eq!(hull.inspect("box", "{{.State.Status}} {{.RestartCount}}"), "running 0");
+    hull.ok(&["kill", "box"]);
+    assert_eq!(hull.inspect("box", "{{.State.Status}}"), "exited");
+    hull.finish();
+}
+
+#[test]
+fn privileged_a_stop_ends_the_back_off() {
+    let Some(hull) = with_probe() else { return };
+    let words = ["run", "-d", "--restart", "always", "--name", "box", "probe", "/probe"];
+    hull.ok(&[&words[..], &["exit", "5"]].concat());
+    // From the fourth end on the back-off is long enough to be met.
+    let waiting = eventually(Duration::from_secs(20), || {
+        hull.inspect("box", "{{.RestartCount}}").parse::<u32>().unwrap() >= 5
+    });
+    assert!(waiting);
+    becomes(
+        &hull,
+        "box",
+        "{{.State.Status}} {{.State.Running}} {{.State.Pid}}",
+        "restarting true 0",
+    );
+    let status = hull.ok(&["ps", "--filter", "status=restarting", "--format", "{{.Status}}"]);
+    assert!(status.starts_with("Restarting (5) "), "{status}");
+    hull.fails(&["exec", "box", "/probe", "true"], 1, "is restarting, wait until");
+    hull.fails(&["rm", "box"], 1, "container is restarting: stop the container before");
+    let begun = Instant::now();
+    hull.ok(&["stop", "box"]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(hull.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
+    hull.finish();
+}
+
+#[test]
+fn privileged_what_a_container_had_it_has_again() {
+    let Some(hull) = with_busybox() else { return };
+    let host = hull.folder().join("host");
+    std::fs::create_dir(&host).unwrap();
+    let bind = format!("{}:/host", host.display());
+    let script = "echo $HOSTNAME $(cat /proc/self/cgroup | wc -l) >> /host/seen; echo x >> /layer; \
+                  echo x >> /data/volume; test $(wc -l < /layer) = 2 && sleep 1000; exit 1";
+    let words = ["run", "-d", "--restart", "unless-stopped", "--name", "box", "-h", "inside"];
+    let mounts = ["-v", &bind, "-v", "data:/data", "-m", "64m", "busybox", "sh", "-c", script];
+    let id = hull.ok(&[&words[..], &mounts].concat());
+    becomes(&hull, "box", "{{.RestartCount}} {{.State.Status}}", "1 running");
+    let seen = || std::fs::read_to_string(host.join("seen")).unwrap_or_default();
+    assert!(eventually(Duration::from_secs(5), || seen().lines().count() == 2), "{}", seen());
+    assert!(seen().lines().all(|line| line == seen().lines().next().unwrap()), "{}", seen());
+    assert_eq!(hull.ok(&["exec", "box", "cat", "/data/volume", "/layer"]), "x\nx\nx\nx");
+    // A shim that is killed takes its container along; the record says why.
+    kill_9(hull.shim_pid(&id));
+    let state = hull.inspect("box", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}");
+    assert_eq!(state, "exited 137 supervisor lost");
+    hull.ok(&["rm", "box"]);
+    hull.ok(&["volume", "rm", "data"]);
+    hull.finish();
+}
+
+#[test]
+fn privileged_a_policy_can_be_given_and_taken_while_it_runs() {
+    let Some(hull) = with_probe() else { return };
+    hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
+    let kill = || kill_9(hull.inspect("box", "{{.State.Pid}}").parse().unwrap());
+    assert_eq!(hull.ok(&["update", "--restart", "always", "box"]), "box");
+    kill();
+    becomes(&hull, "box", "{{.State.Status}} {{.RestartCount}}", "running 1");
+    assert_eq!(hull.inspect("box", "{{.HostConfig.RestartPolicy.Name}}"), "always");
+    hull.ok(&["update", "--restart", "no", "box"]);
+    kill();
+    becomes(&hull, "box", "{{.State.Status}}", "exited");
+    hull.finish();
+}
+
+#[test]
+fn privileged_policies_that_make_no_sense() {
+    let Some(hull) = with_probe() else { return };
+    let refused = |words: &[&str], text| {
+        hull.fails(&[&["run"], words, &["probe", "/probe", "true"][..]].concat(), 125, text);
+    };
+    refused(&["--rm", "--restart", "always"], "cannot specify both --restart and --rm");
+    refused(&["--restart", "sometimes"], "unknown policy 'sometimes'");
+    refused(&["--restart", "always:3"], "can only be used with 'on-failure'");
+    refused(&["--restart", "on-failure:x"], "maximum retry count must be an integer");
+    refused(&["--restart", ":3"], "no policy provided before colon");
+    hull.ok(&["run", "-d", "--rm", "--name", "box", "probe", "/probe", "sleep"]);
+    hull.fails(&["update", "--restart", "always", "box"], 1, "AutoRemove is enabled");
+    hull.finish();
+}
