@@ -118,11 +118,27 @@ async fn privileged_exec_runs_beside() {
         let again = engine.stream(&format!("POST /exec/{exec}/start"), &json!({})).await;
         assert_eq!(again.err().unwrap().status, 409);
     }
-    let made = engine.ask(&format!("POST /containers/{id}/exec"), &json!({"Cmd": ["nope"]})).await;
-    let exec = made.json()["Id"].as_str().unwrap().to_owned();
-    let refused =
-        engine.stream(&format!("POST /exec/{exec}/start"), &json!({})).await.err().unwrap();
-    assert_eq!(refused.json()["kind"], "command-not-found");
+    // What cannot be run is told in the stream, or refused to who asks for that.
+    for refuse in ["", "?refuse=1"] {
+        let body = json!({"Cmd": ["nope"]});
+        let made = engine.ask(&format!("POST /containers/{id}/exec"), &body).await;
+        let exec = made.json()["Id"].as_str().unwrap().to_owned();
+        let start = format!("POST /exec/{exec}/start{refuse}");
+        match engine.stream(&start, &json!({})).await {
+            Ok(stream) => {
+                assert!(refuse.is_empty());
+                let (told, _) = frames(stream).await;
+                let told = String::from_utf8_lossy(&told).into_owned();
+                assert!(told.starts_with("OCI runtime exec failed: "), "{told}");
+            }
+            Err(refused) => {
+                assert!(!refuse.is_empty());
+                assert_eq!(refused.json()["kind"], "command-not-found");
+            }
+        }
+        let inspected = engine.get(&format!("/exec/{exec}/json")).await.json();
+        assert_eq!(inspected["ExitCode"], 127);
+    }
     engine.ask(&format!("DELETE /containers/{id}?force=1"), &Value::Null).await.expect(204);
     engine.finish().await;
 }

@@ -3,6 +3,7 @@
 //! Once with the `docker` command, which proves our API with a client that nobody here wrote; and
 //! once with `hull --host`, which proves our client with an engine that nobody here wrote. Ids,
 //! times and sizes are left out; every other difference is in a table below, with its reason.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
