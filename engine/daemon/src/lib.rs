@@ -22,6 +22,7 @@ pub mod server;
 pub mod service;
 mod system;
 mod volumes;
+mod watch;
 mod worker_stream;
 
 pub use hull_store::LayerMode;

@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::http::{Request, Response};
 use crate::service::Service;
-use crate::{containers, images, networks, system, volumes};
+use crate::{containers, events, images, networks, system, volumes};
 use hyper::Method;
 
 /// Answers a request.
@@ -19,6 +19,7 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
     match path.as_slice() {
         ["_ping"] if get => Ok(system::ping()),
         ["version"] if get => system::version(),
+        ["events"] if get => events::events(service, &request.query).await,
         ["info"] if get => system::info(service).await,
         ["system", "df"] if get => system::disk_usage(service, &request.query).await,
         ["hull", "check"] if post => system::check(service, &request.query).await,

@@ -5,6 +5,7 @@ use crate::containers::Live;
 use crate::error::ApiError;
 use crate::http::{self, Request, Response};
 use crate::router;
+use crate::watch::Watcher;
 use hull_api::ErrorKind;
 use hull_events::EventLog;
 use hull_store::{Store, StoreOptions};
@@ -56,6 +57,7 @@ pub struct Engine {
     store: OnceLock<Store>,
     live: Live,
     events: EventLog,
+    watcher: Watcher,
 }
 
 impl Service {
@@ -68,7 +70,14 @@ impl Service {
         };
         let live = Live::default();
         let events = EventLog::new(&config.data_root);
-        Self(Arc::new(Engine { config, blocking, store: OnceLock::new(), live, events }))
+        Self(Arc::new(Engine {
+            config,
+            blocking,
+            store: OnceLock::new(),
+            live,
+            events,
+            watcher: Watcher::default(),
+        }))
     }
 
     /// Serves one connection until it ends. Errors of the connection end it, nothing else.
@@ -208,6 +217,12 @@ impl Engine {
     #[must_use]
     pub(crate) fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// The one who watches files.
+    #[must_use]
+    pub(crate) fn watcher(&self) -> &Watcher {
+        &self.watcher
     }
 
     /// The path of a helper program, beside the running one unless configured otherwise.

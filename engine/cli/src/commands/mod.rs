@@ -5,6 +5,7 @@ mod commit;
 mod create;
 mod daemon;
 mod diff;
+mod events;
 mod exec;
 mod export;
 mod history;
@@ -138,6 +139,7 @@ static COMMANDS: &[Entry] = &[
     entry!("exec", ["container exec"], exec, "Execute a command in a running container"),
     entry!("attach", ["container attach"], attach, "Attach to a running container"),
     entry!("ps", ["container ls", "container list", "container ps"], ps, "List containers"),
+    entry!("events", ["system events"], events, "Get real time events from the server"),
     entry!("logs", ["container logs"], logs, "Fetch the logs of a container"),
     entry!(
         "diff",
