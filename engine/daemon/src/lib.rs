@@ -15,6 +15,7 @@ pub mod error;
 mod events;
 pub mod http;
 pub mod images;
+pub mod local;
 mod networks;
 mod readiness;
 mod router;

@@ -50,6 +50,15 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
             containers::resize(service, id, &request.query).await
         }
         ["containers", id, "exec"] if post => containers::exec_create(service, id, request).await,
+        ["containers", id, "archive"] if request.head => {
+            containers::archive_stat(service, id, &request.query).await
+        }
+        ["containers", id, "archive"] if get => {
+            containers::archive_get(service, id, &request.query).await
+        }
+        ["containers", id, "archive"] if method == Method::PUT => {
+            containers::archive_put(service, id, request).await
+        }
         ["containers", id, "changes"] if get => containers::changes(service, id).await,
         ["containers", id, "export"] if get => containers::export(service, id).await,
         ["commit"] if post => containers::commit(service, request).await,

@@ -4,9 +4,13 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use http_body_util::BodyExt;
 use hull_api::ErrorKind;
 use hull_worker::client::{Worker, WorkerError};
 use hull_worker::job::{FailureKind, Job};
+
+use hyper::body::Incoming;
+use tokio::io::AsyncWriteExt;
 
 use crate::error::ApiError;
 use crate::http::{Body, Response, typed};
@@ -15,12 +19,21 @@ use crate::service::{Engine, Service};
 /// Bytes that are handed on at a time.
 const PIECE: usize = 64 << 10;
 
-/// A job whose last descriptor is its output.
+/// A job that writes.
 pub(crate) struct Writing {
     /// The job.
     pub(crate) job: Job,
-    /// Its descriptors without the output.
+    /// Its descriptors before the output.
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// Those after it.
+    pub(crate) rest: Vec<OwnedFd>,
+}
+
+impl Writing {
+    /// A job whose last descriptor is its output.
+    pub(crate) fn last(job: Job, descriptors: Vec<OwnedFd>) -> Self {
+        Self { job, descriptors, rest: Vec::new() }
+    }
 }
 
 /// Has `prepare`'s job done and answers with what it writes. `prepare` may return something for
@@ -97,10 +110,14 @@ fn start<T, F>(engine: &Arc<Engine>, prepare: F) -> Result<Started<T>, ApiError>
 where
     F: FnOnce(&Arc<Engine>) -> Result<(Writing, T), ApiError>,
 {
-    let (Writing { job, descriptors }, extra) = prepare(engine)?;
+    let (Writing { job, descriptors, rest }, extra) = prepare(engine)?;
     let (output, writer) = std::io::pipe().map_err(|error| ApiError::internal(&error))?;
-    let all: Vec<BorrowedFd<'_>> =
-        descriptors.iter().map(AsFd::as_fd).chain([writer.as_fd()]).collect();
+    let all: Vec<BorrowedFd<'_>> = descriptors
+        .iter()
+        .map(AsFd::as_fd)
+        .chain([writer.as_fd()])
+        .chain(rest.iter().map(AsFd::as_fd))
+        .collect();
     let worker = Worker::spawn(&engine.helper("hull-worker")?, &job, &all)
         .map_err(|error| failed(&error))?;
     Ok((output, worker, extra))
@@ -118,6 +135,29 @@ fn read(output: &mut std::io::PipeReader) -> Result<Vec<u8>, ApiError> {
             Err(error) => return Err(ApiError::internal(&error)),
         }
     }
+}
+
+/// Copies a body into a pipe. A body that breaks off, or a reader that has seen enough, ends it:
+/// the reader judges what came.
+pub(crate) async fn feed(mut body: Incoming, mut writer: tokio::net::unix::pipe::Sender) {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return };
+        let Ok(piece) = frame.into_data() else { continue };
+        if writer.write_all(&piece).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A pipe whose writing end is [`feed`]'s.
+pub(crate) fn input_pipe() -> Result<(std::io::PipeReader, tokio::net::unix::pipe::Sender), ApiError>
+{
+    let fail = |error: std::io::Error| {
+        ApiError::chain(ErrorKind::Unavailable, &error).context("cannot make a pipe")
+    };
+    let (reader, writer) = std::io::pipe().map_err(fail)?;
+    let writer = tokio::net::unix::pipe::Sender::from_owned_fd(writer.into()).map_err(fail)?;
+    Ok((reader, writer))
 }
 
 /// A worker's failure as an answer.

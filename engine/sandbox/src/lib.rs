@@ -22,7 +22,7 @@ mod init;
 mod join;
 mod limits;
 mod mounts;
-mod path;
+pub mod path;
 mod proc;
 mod process;
 mod rootfs;

@@ -15,7 +15,7 @@ const MAX_LINKS: usize = 40;
 
 /// What a path must lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A directory.
     Directory,
     /// Anything but a directory.
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 ///
 /// # Errors
 /// `ELOOP` for a magic link on the way; otherwise the kernel's (openat2(2)).
-pub(crate) fn resolve(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub fn resolve(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     loop {
         // EAGAIN: something was renamed meanwhile and the kernel could not be sure.
@@ -42,7 +42,7 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result
 ///
 /// # Errors
 /// `ENOTDIR` or `EISDIR` when something else is there; otherwise the kernel's.
-pub(crate) fn ensure(root: BorrowedFd<'_>, path: &str, kind: Kind) -> Result<OwnedFd, Errno> {
+pub fn ensure(root: BorrowedFd<'_>, path: &str, kind: Kind) -> Result<OwnedFd, Errno> {
     match resolve(root, path, OFlags::PATH | directory(kind)) {
         Err(Errno::NOENT) if kind == Kind::File => match create(root, path) {
             // Its directory is missing too, or a symbolic link dangles.

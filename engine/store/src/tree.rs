@@ -110,11 +110,23 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, path: &str) -> io::Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
-    let name = CString::new(path)?;
+    remove_busy(parent, &CString::new(path)?)
+}
+
+/// The same for a name in `parent` that somebody else chose.
+pub(crate) fn remove_entry(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => remove_busy(parent, name),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove_busy(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     // Who was killed may have left a worker that still writes here, until it notices.
     let mut attempts = 8;
     loop {
-        match remove_tree(parent, &name) {
+        match remove_tree(parent, name) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && attempts > 1 => {
                 attempts -= 1;
             }

@@ -60,6 +60,7 @@ pub struct Jail<'a> {
     capabilities: CapabilitySet,
     readable: Vec<BorrowedFd<'a>>,
     writable: Option<BorrowedFd<'a>>,
+    user_namespace: Option<BorrowedFd<'a>>,
 }
 
 /// A seal that could not be put on. The process must end: it may be sealed in part.
@@ -85,7 +86,13 @@ pub enum SealError {
 impl<'a> Jail<'a> {
     /// Nothing but the purpose asks for.
     pub fn new(purpose: Purpose) -> Self {
-        Self { purpose, capabilities: CapabilitySet::empty(), readable: Vec::new(), writable: None }
+        Self {
+            purpose,
+            capabilities: CapabilitySet::empty(),
+            readable: Vec::new(),
+            writable: None,
+            user_namespace: None,
+        }
     }
 
     /// Capabilities to keep, as far as they are there. Without any, a process that is root also
@@ -111,6 +118,14 @@ impl<'a> Jail<'a> {
         self
     }
 
+    /// The user namespace to be root of: ids are then that namespace's, and capabilities hold in
+    /// it alone.
+    #[must_use]
+    pub fn user_namespace(mut self, user_namespace: BorrowedFd<'a>) -> Self {
+        self.user_namespace = Some(user_namespace);
+        self
+    }
+
     /// Seals the calling process, for good.
     ///
     /// # Errors
@@ -118,6 +133,9 @@ impl<'a> Jail<'a> {
     pub fn enter(self) -> Result<(), SealError> {
         let parent = rustix::process::getppid();
         limit_resources()?;
+        if let Some(user_namespace) = self.user_namespace {
+            enter_user_namespace(user_namespace)?;
+        }
         if let Some(root) = self.writable.or(self.readable.first().copied()) {
             change_root(root)?;
         }
@@ -214,6 +232,17 @@ fn limit_resources() -> Result<(), SealError> {
             .map_err(|error| step("limit resources", error))?;
     }
     Ok(())
+}
+
+/// Becomes the root of a user namespace. Groups go first: they are those of the host.
+fn enter_user_namespace(user_namespace: BorrowedFd<'_>) -> Result<(), SealError> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    let failed = |error| step("enter the user namespace", error);
+    rustix::thread::set_thread_groups(&[]).map_err(failed)?;
+    move_into_link_name_space(user_namespace, Some(LinkNameSpaceType::User)).map_err(failed)?;
+    let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed)
 }
 
 fn change_root(root: BorrowedFd<'_>) -> Result<(), SealError> {

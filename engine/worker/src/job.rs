@@ -5,7 +5,7 @@
 //! `hull_sys::message`.
 
 pub use hull_store::LayerMode;
-pub use hull_store::layer::{ArchiveMember, FailureKind, LayerReport, Limits};
+pub use hull_store::layer::{ArchiveMember, FailureKind, LayerReport, Limits, PlaceStat, Refusal};
 use serde::{Deserialize, Serialize};
 
 /// A job, with what each of its descriptors is.
@@ -43,6 +43,46 @@ pub enum Job {
     /// Write what a directory holds as a tar. Descriptors: 0 = directory, 1 = output. Answer:
     /// [`Answer::Packed`].
     PackTree,
+    /// Tell what is at a place. Descriptors: 0 = root directory, 1 = user namespace if there is
+    /// one. Answer: [`Answer::Place`] or [`Answer::Refused`].
+    StatPlace {
+        /// Path inside the root.
+        path: String,
+        /// Be the root of the user namespace in descriptor 1.
+        userns: bool,
+    },
+    /// Write what is at a place as a tar. Descriptors: 0 = root directory, 1 = output, 2 = user
+    /// namespace if there is one. Answer: [`Answer::Packed`] or [`Answer::Refused`].
+    PackPlace {
+        /// Path inside the root.
+        path: String,
+        /// First part of the names in the archive, `/` for names that begin with one; the path's
+        /// own last part if absent.
+        name: Option<String>,
+        /// Be the root of the user namespace in descriptor 2.
+        userns: bool,
+    },
+    /// Write the bytes of a regular file. Descriptors: 0 = root directory, 1 = output, 2 = user
+    /// namespace if there is one. Answer: [`Answer::Packed`] or [`Answer::Refused`].
+    ReadPlace {
+        /// Path inside the root; links are followed.
+        path: String,
+        /// Refuse a file that is larger, bytes.
+        max_bytes: u64,
+        /// Be the root of the user namespace in descriptor 2.
+        userns: bool,
+    },
+    /// Extract a tar, plain or compressed, into the directory at a place. Descriptors: 0 = root
+    /// directory, 1 = input, 2 = user namespace if there is one. Answer: [`Answer::Extracted`] or
+    /// [`Answer::Refused`].
+    Extract {
+        /// Path inside the root.
+        path: String,
+        /// How.
+        options: ExtractOptions,
+        /// Be the root of the user namespace in descriptor 2.
+        userns: bool,
+    },
     /// Write what a container changed as a layer's tar. Descriptors: 0 = upper directory of its
     /// overlay, 1 = a view of what lies below it, 2 = output. Answer: [`Answer::Packed`].
     PackLayer {
@@ -55,6 +95,21 @@ pub enum Job {
         /// Absolute paths where the engine made something to mount on.
         stubs: Vec<String>,
     },
+}
+
+/// How [`Job::Extract`] extracts.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ExtractOptions {
+    /// A directory may not take the place of anything else, nor anything else that of a directory.
+    pub keep_kinds: bool,
+    /// Owner and group of everything, instead of the archive's.
+    pub owner: Option<(u32, u32)>,
+    /// Everything belongs to whoever extracts.
+    pub own: bool,
+    /// The first part of all names, and what to put there.
+    pub rename: Option<(String, String)>,
+    /// Bytes that the archive may hold once inflated.
+    pub max_bytes: u64,
 }
 
 /// What came of a job.
@@ -83,6 +138,17 @@ pub enum Answer {
         /// Bytes of file content written.
         bytes: u64,
     },
+    /// Of [`Job::StatPlace`].
+    Place(PlaceStat),
+    /// Of [`Job::Extract`].
+    Extracted {
+        /// Entries.
+        entries: u64,
+        /// Bytes of file content.
+        bytes: u64,
+    },
+    /// There is nothing to do at the place that was asked for; nothing was changed.
+    Refused(Refusal),
     /// The job failed; nothing it wrote may be used.
     Failed {
         /// What kind of failure.
@@ -96,6 +162,10 @@ impl Job {
     /// How many descriptors come with it.
     pub fn descriptors(&self) -> usize {
         match self {
+            Self::StatPlace { userns, .. } => 1 + usize::from(*userns),
+            Self::PackPlace { userns, .. }
+            | Self::ReadPlace { userns, .. }
+            | Self::Extract { userns, .. } => 2 + usize::from(*userns),
             Self::ScanArchive { .. } | Self::CopyTree { .. } | Self::PackTree => 2,
             Self::PackLayer { .. } | Self::Changes { .. } => 3,
             Self::Layer { mode: LayerMode::Erofs, .. } => 3,

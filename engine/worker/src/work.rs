@@ -4,12 +4,13 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use hull_store::layer::{
-    Copied, FailureKind, Input, LayerError, Packed, Stubs, Target, changes, copy_tree, pack_layer,
-    pack_tree, read_layer, scan_archive,
+    Copied, Extract, Extracted, FailureKind, Input, LayerError, Packed, Place, Stubs, Target,
+    changes, copy_tree, extract, pack_layer, pack_place, pack_tree, read_layer, read_place,
+    scan_archive, stat_place,
 };
 use hull_sys::jail::{CapabilitySet, Jail, Purpose, SealError, confined, confined_to_read};
 
-use crate::job::{Answer, Job, LayerMode};
+use crate::job::{Answer, ExtractOptions, Job, LayerMode};
 
 /// A job that could not be begun.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum WorkError {
     /// A descriptor that should be a directory is not one, or there is no view of it.
     #[error("cannot confine this process to a directory: {0}")]
     Directory(#[source] std::io::Error),
+    /// A path that can be none.
+    #[error("the path holds a zero byte")]
+    Path,
     /// The process could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -92,6 +96,38 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
                 .enter()?;
             pack_tree(tree, None, output).map(packed)
         }
+        Job::StatPlace { path, userns } => {
+            let root = next()?;
+            let userns = if *userns { Some(next()?) } else { None };
+            let (root, place) = (entered(&root)?, place(path)?);
+            inside(userns.as_ref()).readable(root.as_fd()).enter()?;
+            stat_place(root.as_fd(), &place).map(Answer::Place)
+        }
+        Job::PackPlace { path, name, userns } => {
+            let (root, output) = (next()?, File::from(next()?));
+            let userns = if *userns { Some(next()?) } else { None };
+            let (root, place) = (entered(&root)?, place(path)?);
+            inside(userns.as_ref()).readable(root.as_fd()).enter()?;
+            pack_place(root.as_fd(), &place, name.as_deref().map(str::as_bytes), output).map(packed)
+        }
+        Job::ReadPlace { path, max_bytes, userns } => {
+            let (root, output) = (next()?, File::from(next()?));
+            let userns = if *userns { Some(next()?) } else { None };
+            let (root, place) = (entered(&root)?, place(path)?);
+            inside(userns.as_ref()).readable(root.as_fd()).enter()?;
+            read_place(root.as_fd(), &place, *max_bytes, output)
+                .map(|bytes| Answer::Packed { entries: 1, bytes })
+        }
+        Job::Extract { path, options, userns } => {
+            let (root, input) = (next()?, Input::Stream(File::from(next()?)));
+            let userns = if *userns { Some(next()?) } else { None };
+            let (root, place) = (entered(&root)?, place(path)?);
+            // Modes are what the archive says.
+            rustix::process::umask(rustix::fs::Mode::empty());
+            inside(userns.as_ref()).capabilities(making_trees()).writable(root.as_fd()).enter()?;
+            extract(root, &place, input, extract_options(options))
+                .map(|Extracted { entries, bytes }| Answer::Extracted { entries, bytes })
+        }
         Job::PackLayer { stubs } => {
             let (upper, lower, output) = (readable(&next()?)?, readable(&next()?)?, next()?);
             seal_for_changes(&upper, &lower)?;
@@ -120,6 +156,39 @@ fn making_trees() -> CapabilitySet {
         | CapabilitySet::SETFCAP
 }
 
+/// A root directory to look into, with what is mounted below it.
+fn entered(root: &OwnedFd) -> Result<OwnedFd, WorkError> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(root, ".", flags, Mode::empty());
+    opened.map_err(|error| WorkError::Directory(error.into()))
+}
+
+fn place(path: &str) -> Result<Place, WorkError> {
+    Place::new(path).ok_or(WorkError::Path)
+}
+
+/// The seal of a process that works inside a container's root, or a user's directory.
+fn inside(userns: Option<&OwnedFd>) -> Jail<'_> {
+    let jail = Jail::new(Purpose::Trees).capabilities(CapabilitySet::DAC_READ_SEARCH);
+    match userns {
+        Some(userns) => jail.user_namespace(userns.as_fd()),
+        None => jail,
+    }
+}
+
+fn extract_options(options: &ExtractOptions) -> Extract {
+    let bytes =
+        |(old, new): &(String, String)| (old.clone().into_bytes(), new.clone().into_bytes());
+    Extract {
+        keep_kinds: options.keep_kinds,
+        owner: options.owner,
+        own: options.own,
+        rename: options.rename.as_ref().map(bytes),
+        max_bytes: options.max_bytes,
+    }
+}
+
 fn seal_for_changes(upper: &OwnedFd, lower: &OwnedFd) -> Result<(), WorkError> {
     // Only CAP_SYS_ADMIN may read `trusted.overlay.opaque`; as above.
     Jail::new(Purpose::Trees)
@@ -145,6 +214,9 @@ fn packed(packed: Packed) -> Answer {
 }
 
 fn failed(error: &LayerError) -> Answer {
+    if let LayerError::Place { refusal } = error {
+        return Answer::Refused(*refusal);
+    }
     let mut message = error.to_string();
     // The message of a file operation holds its source already.
     if message.len() > 1000 {

@@ -2,6 +2,7 @@
 
 mod attach;
 mod commit;
+mod cp;
 mod create;
 mod daemon;
 mod diff;
@@ -141,6 +142,12 @@ static COMMANDS: &[Entry] = &[
     entry!("ps", ["container ls", "container list", "container ps"], ps, "List containers"),
     entry!("events", ["system events"], events, "Get real time events from the server"),
     entry!("logs", ["container logs"], logs, "Fetch the logs of a container"),
+    entry!(
+        "cp",
+        ["container cp"],
+        cp,
+        "Copy files/folders between a container and the local filesystem"
+    ),
     entry!(
         "diff",
         ["container diff"],

@@ -38,7 +38,7 @@ pub(crate) async fn changes(service: &Service, text: &str) -> Result<Response, A
         let store = engine.store()?;
         let container = Container::find(store, &text)?;
         let descriptors = upper_and_lower(store, &container)?.into();
-        Ok((Writing { job: Job::Changes { stubs: stubs() }, descriptors }, ()))
+        Ok((Writing::last(Job::Changes { stubs: stubs() }, descriptors), ()))
     });
     Ok(prepared.await?.0)
 }
@@ -53,7 +53,7 @@ pub(crate) async fn export(service: &Service, text: &str) -> Result<Response, Ap
         let upper = store.snapshots().upper(&record.id)?.upper;
         let view =
             store.snapshots().view(&record.layers, Some(std::os::fd::AsFd::as_fd(&upper)))?;
-        Ok((Writing { job: Job::PackTree, descriptors: vec![view] }, ()))
+        Ok((Writing::last(Job::PackTree, vec![view]), ()))
     });
     Ok(prepared.await?.0)
 }

@@ -3,6 +3,7 @@
 //! A container's record is the store's, its state is its shim's (`hull_shim::state`); here is
 //! what joins the two. Reading a state first releases what a dead shim of that container left.
 
+mod archive;
 mod attach;
 mod changes;
 mod commit;
@@ -29,8 +30,10 @@ mod sweep;
 mod time;
 mod top;
 mod update;
+mod view;
 mod wait;
 
+pub(crate) use archive::{archive_get, archive_put, archive_stat};
 pub(crate) use attach::attach;
 pub(crate) use changes::{changes, export};
 pub(crate) use commit::commit;

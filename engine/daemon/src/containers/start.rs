@@ -271,7 +271,7 @@ fn open_directory(base: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, ApiError
 }
 
 /// Opens a directory of the exec root; makes it, and those above it, if it is missing.
-fn make_and_open(store: &Store, name: &str) -> Result<OwnedFd, ApiError> {
+pub(super) fn make_and_open(store: &Store, name: &str) -> Result<OwnedFd, ApiError> {
     let path = store.exec_root().join(name);
     let failed = |error: Errno| {
         ApiError::internal(&std::io::Error::from(error))
@@ -310,7 +310,7 @@ fn trees(store: &Store, container: &Container) -> Result<Vec<OwnedFd>, ApiError>
     Ok(trees)
 }
 
-fn bind_source(path: &str, create: bool, recursive: bool) -> Result<OwnedFd, ApiError> {
+pub(super) fn bind_source(path: &str, create: bool, recursive: bool) -> Result<OwnedFd, ApiError> {
     match clone(CWD, path, recursive) {
         Err(Errno::NOENT) if create => {
             std::fs::create_dir_all(path).map_err(|error| {
@@ -333,7 +333,11 @@ fn mount_failed(source: &str, error: Errno) -> ApiError {
     }
 }
 
-fn clone(base: BorrowedFd<'_>, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+pub(super) fn clone(
+    base: BorrowedFd<'_>,
+    path: &str,
+    recursive: bool,
+) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;

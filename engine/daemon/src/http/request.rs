@@ -19,6 +19,8 @@ const MAX_JSON_BYTES: usize = 8 << 20;
 pub struct Request {
     /// Its method; HEAD is told as GET.
     pub method: Method,
+    /// Whether it was HEAD.
+    pub head: bool,
     /// Its path without version prefix, split at slashes and decoded.
     pub segments: Vec<String>,
     /// Its query.
@@ -46,7 +48,8 @@ impl Request {
                 "requests of web pages are refused",
             ));
         }
-        let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
+        let head = parts.method == Method::HEAD;
+        let method = if head { Method::GET } else { parts.method };
         let segments = segments(&parts.uri)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
@@ -55,7 +58,7 @@ impl Request {
         if !body.is_end_stream() && carries_json(&method, &segments) {
             check_json(&parts.headers)?;
         }
-        Ok(Self { method, segments, query, headers: parts.headers, body, upgrade })
+        Ok(Self { method, head, segments, query, headers: parts.headers, body, upgrade })
     }
 
     /// Reads the body as JSON.

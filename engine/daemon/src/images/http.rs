@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use hull_api::image::ProgressMessage;
 use hull_oci::Platform;
 use hull_shim::state::Status;
@@ -17,6 +16,7 @@ use crate::containers;
 use crate::error::ApiError;
 use crate::http::{self, Body, BodySender, Query, Request, Response};
 use crate::service::{Engine, Service};
+use crate::worker_stream::{feed, input_pipe};
 
 /// Answers a request below `/images`.
 ///
@@ -186,12 +186,7 @@ fn stream<F>(service: &Service, body: Incoming, work: F) -> Result<Response, Api
 where
     F: FnOnce(Images<'_>, OwnedFd, Progress<'_>) -> Result<(), ApiError> + Send + 'static,
 {
-    let fail = |error: std::io::Error| {
-        ApiError::chain(hull_api::ErrorKind::Unavailable, &error).context("cannot make a pipe")
-    };
-    let (reader, writer) = std::io::pipe().map_err(fail)?;
-    let writer = tokio::net::unix::pipe::Sender::from_owned_fd(writer.into());
-    let writer = writer.map_err(fail)?;
+    let (reader, writer) = input_pipe()?;
     let (sender, answer) = Body::stream();
     let feeder = tokio::spawn(feed(body, writer));
     let service = service.clone();
@@ -220,19 +215,6 @@ fn line(sender: &BodySender, message: &ProgressMessage) {
     text.extend_from_slice(b"\r\n");
     if !sender.send_blocking(Bytes::from(text)) {
         tracing::debug!("nobody reads the progress messages");
-    }
-}
-
-/// Copies the body into a pipe. A body that breaks off, or a reader that has seen enough, ends
-/// it: the reader judges what came.
-async fn feed(mut body: Incoming, mut writer: tokio::net::unix::pipe::Sender) {
-    use tokio::io::AsyncWriteExt;
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return };
-        let Ok(piece) = frame.into_data() else { continue };
-        if writer.write_all(&piece).await.is_err() {
-            return;
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::inside::Refusal;
 use super::path::PathError;
 
 /// Why a job failed.
@@ -75,6 +76,24 @@ pub enum LayerError {
         /// What is wrong.
         problem: String,
     },
+    /// Something of another kind is in the way.
+    #[error("cannot overwrite {there} {path:?} with {comes} {place:?}")]
+    InTheWay {
+        /// What is there: a directory or not.
+        there: &'static str,
+        /// Where, relative to the place to extract to.
+        path: String,
+        /// What was to come.
+        comes: &'static str,
+        /// The place to extract to.
+        place: String,
+    },
+    /// There is nothing to do at the place that was asked for.
+    #[error("{}", said(*.refusal))]
+    Place {
+        /// Why.
+        refusal: Refusal,
+    },
     /// A read, write or other file operation failed.
     #[error("cannot {action}: {source}")]
     Io {
@@ -93,6 +112,8 @@ impl LayerError {
             Self::Tar { .. }
             | Self::Entry { .. }
             | Self::Compression { .. }
+            | Self::InTheWay { .. }
+            | Self::Place { .. }
             | Self::Tree { .. } => FailureKind::Invalid,
             Self::TooLarge { .. } | Self::Bomb { .. } => FailureKind::TooLarge,
             Self::Io { .. } => FailureKind::Io,
@@ -113,6 +134,14 @@ impl LayerError {
 
     pub(super) fn io(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Io { action: action.into(), source: source.into() }
+    }
+}
+
+fn said(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotFound => "no such file or directory",
+        Refusal::NotADirectory => "not a directory",
+        Refusal::ReadOnlyRoot | Refusal::ReadOnlyMount => "read-only file system",
     }
 }
 

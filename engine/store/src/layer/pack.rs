@@ -17,6 +17,7 @@ use super::LayerError;
 use super::beneath::{Beneath, failed};
 use super::copy::attributes;
 use super::error::shown;
+use super::inside::{Found, Place, find};
 use super::path::join;
 use super::tar::{Device, Entry, EntryKind, Writer};
 use super::tree::Attributes;
@@ -83,21 +84,30 @@ pub fn pack_tree(
     pack.finish()
 }
 
-/// Packs what is called `base` in `directory`, not a directory itself, under `name`.
+/// Packs what is at `place` inside `root`, with all below it, under `name`, or under the last part
+/// of the place. `/` as that name gives names that begin with a slash.
 ///
 /// # Errors
-/// As [`pack_tree`].
-pub fn pack_entry(
-    directory: BorrowedFd<'_>,
-    base: &[u8],
-    name: &[u8],
+/// [`LayerError::Place`] if nothing is there; as [`pack_tree`].
+pub fn pack_place(
+    root: BorrowedFd<'_>,
+    place: &Place,
+    name: Option<&[u8]>,
     output: impl Write,
 ) -> Result<Packed, LayerError> {
-    let mut pack = Pack::new(output);
-    if let Some(stat) = look(directory, base, base)? {
-        pack.node(directory, base, &stat, base, name)?;
+    let name = name.unwrap_or_else(|| place.name());
+    match find(root, place)? {
+        Found::Directory(directory) => {
+            pack_tree(directory, Some(if name == b"/" { b"" } else { name }), output)
+        }
+        Found::Other(parent, base) => {
+            let mut pack = Pack::new(output);
+            if let Some(stat) = look(parent.as_fd(), &base, &base)? {
+                pack.node(parent.as_fd(), &base, &stat, &base, name)?;
+            }
+            pack.finish()
+        }
     }
-    pack.finish()
 }
 
 struct Level {

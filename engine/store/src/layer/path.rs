@@ -81,7 +81,7 @@ impl LayerPath {
 }
 
 /// The components of an already cleaned path.
-pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|component| !component.is_empty())
 }
 

@@ -195,7 +195,7 @@ fn mode(attributes: &Attributes) -> Mode {
     Mode::from_raw_mode(u32::from(attributes.mode))
 }
 
-fn times(mtime: Time) -> Timestamps {
+pub(super) fn times(mtime: Time) -> Timestamps {
     let time = Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) };
     Timestamps { last_access: time, last_modification: time }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use hull_oci::Digest;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
-use super::Snapshots;
+use super::{Snapshots, Upper};
 use crate::error::ErrorKind;
 use crate::layers::{KernelError, MountError};
 
@@ -50,6 +50,21 @@ impl Snapshots<'_> {
     }
 }
 
+impl Snapshots<'_> {
+    /// A detached writable mount of the container with this full id, whose image has these layers
+    /// (bottom first). Owners are those on disk; devices and set-uid bits have no effect. Nobody
+    /// else may have the container's directory mounted: it must not run, nor be started.
+    pub fn writable(self, diff_ids: &[Digest], container_id: &str) -> Result<OwnedFd, ViewError> {
+        let layers = self.layers(diff_ids)?;
+        let upper = self.upper(container_id).map_err(MountError::from)?;
+        let fail = |source| ViewError::Overlay { layers: diff_ids.len(), source };
+        let empty = empty_directory().map_err(fail)?;
+        let lowers: Vec<_> = layers.iter().map(AsFd::as_fd).chain([empty.as_fd()]).collect();
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        overlay(&lowers, Some(&upper), attributes).map_err(fail)
+    }
+}
+
 /// Lays directories over each other, the top first.
 pub(crate) fn read_only_overlay(chain: &[BorrowedFd<'_>]) -> Result<OwnedFd, KernelError> {
     // An overlay that is never written to wants two directories, and whiteouts show in the lowest
@@ -58,6 +73,15 @@ pub(crate) fn read_only_overlay(chain: &[BorrowedFd<'_>]) -> Result<OwnedFd, Ker
     if chain.is_empty() {
         return Ok(empty);
     }
+    let lowers: Vec<_> = chain.iter().copied().chain([empty.as_fd()]).collect();
+    overlay(&lowers, None, inert())
+}
+
+fn overlay(
+    lowers: &[BorrowedFd<'_>],
+    upper: Option<&Upper>,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, KernelError> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|error| KernelError::new("fsopen overlay", error))?;
     let fail = |call| {
@@ -66,16 +90,29 @@ pub(crate) fn read_only_overlay(chain: &[BorrowedFd<'_>]) -> Result<OwnedFd, Ker
     };
     rustix::mount::fsconfig_set_string(&context, "source", "hull")
         .map_err(fail("fsconfig source"))?;
-    for lower in chain.iter().copied().chain([empty.as_fd()]) {
-        let path = format!("/proc/self/fd/{}", lower.as_raw_fd());
-        rustix::mount::fsconfig_set_string(&context, "lowerdir+", path)
-            .map_err(fail("fsconfig lowerdir+"))?;
+    let set = |key: &'static str, directory: BorrowedFd<'_>| {
+        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        rustix::mount::fsconfig_set_string(&context, key, path).map_err(fail(key))
+    };
+    for lower in lowers {
+        set("lowerdir+", *lower)?;
     }
-    // The upper directory of a running container may be among them.
-    rustix::mount::fsconfig_set_string(&context, "index", "off").map_err(fail("fsconfig index"))?;
-    rustix::mount::fsconfig_set_flag(&context, "ro").map_err(fail("fsconfig ro"))?;
+    match upper {
+        Some(Upper { upper, work }) => {
+            set("upperdir", upper.as_fd())?;
+            set("workdir", work.as_fd())?;
+        }
+        None => {
+            rustix::mount::fsconfig_set_flag(&context, "ro").map_err(fail("fsconfig ro"))?;
+        }
+    }
+    // The upper directory of a running container may be among the lower ones; and no layer steers
+    // where its files come from by the overlay's own attributes.
+    for (key, value) in [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow")] {
+        rustix::mount::fsconfig_set_string(&context, key, value).map_err(fail(key))?;
+    }
     rustix::mount::fsconfig_create(&context).map_err(fail("fsconfig create"))?;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, inert())
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(fail("fsmount overlay"))
 }
 
