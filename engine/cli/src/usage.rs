@@ -274,7 +274,7 @@ mod tests {
             ("rm", "hull rm [OPTIONS] CONTAINER [CONTAINER...]"),
             ("tag", "hull tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]"),
             ("images", "hull images [OPTIONS] [REPOSITORY[:TAG]]"),
-            ("wait", "hull wait CONTAINER [CONTAINER...]"),
+            ("wait", "hull wait [OPTIONS] CONTAINER [CONTAINER...]"),
             ("image rm", "hull rmi [OPTIONS] IMAGE [IMAGE...]"),
         ];
         for (words, line) in table {

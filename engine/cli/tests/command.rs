@@ -150,13 +150,14 @@ fn help_and_version_need_no_engine() {
 }
 
 #[test]
-fn an_engine_that_is_not_there_is_one_line() {
+fn an_engine_that_is_not_there_is_told_with_advice() {
     let output = hull().args(["-H", "unix:///nonexistent.sock", "ps"]).output().unwrap();
     check(
         &output,
         1,
         "",
-        "hull: cannot connect to the engine at unix:///nonexistent.sock: No such file or directory (os error 2)\n",
+        "hull: cannot connect to the engine at unix:///nonexistent.sock: No such file or directory (os error 2)\n\
+         hint: is its daemon running? hull daemon serves the engine on a socket\n",
     );
 }
 
