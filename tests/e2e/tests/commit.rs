@@ -173,5 +173,24 @@ fn privileged_changes_of_a_running_container() {
     hull.ok(&["commit", "box", "made"]);
     assert_eq!(hull.ok(&["run", "--rm", "made", "cat", "/data/one"]), "one");
     assert_eq!(hull.inspect("box", "{{.State.Status}}"), "running");
+    hull.ok(&["commit", "--pause=false", "box", "made"]);
+    let until = (std::time::SystemTime::now() + std::time::Duration::from_secs(1))
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .to_string();
+    let events = [
+        "events",
+        "--since",
+        "0",
+        "--until",
+        &until,
+        "-f",
+        "container=box",
+        "--format",
+        "{{.Action}}",
+    ];
+    let events = hull.ok(&events).replace('\n', " ");
+    assert!(events.contains("start export pause unpause commit commit"), "{events}");
     hull.finish();
 }

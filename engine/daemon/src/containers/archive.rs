@@ -16,6 +16,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::stored::Container;
 use super::view::{Access, View};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Query, Request, Response, status};
 use crate::service::{Engine, Service};
 use crate::worker_stream::{Writing, failed, feed, input_pipe, respond};
@@ -54,6 +55,7 @@ pub(crate) async fn archive_get(
         let view = View::open(engine.store()?, &container, Access::Read)?;
         let header = asked.stat(engine, &view)?;
         let job = Job::PackPlace { path: asked.path, name: None, userns: view.userns.is_some() };
+        engine.happened(&events::container(&container, "archive-path"));
         let View { root, userns, .. } = view;
         let (descriptors, rest) = (vec![root], userns.into_iter().collect());
         Ok((Writing { job, descriptors, rest }, header))
@@ -88,7 +90,10 @@ pub(crate) async fn archive_put(
                 .chain(view.userns.iter().map(AsFd::as_fd))
                 .collect();
             match client::run(&engine.helper("hull-worker")?, &job, &descriptors) {
-                Ok(Answer::Extracted { .. }) => Ok(()),
+                Ok(Answer::Extracted { .. }) => {
+                    engine.happened(&events::container(&container, "extract-to-dir"));
+                    Ok(())
+                }
                 Ok(Answer::Refused(refusal)) => Err(asked.refused(refusal, Access::Write)),
                 Ok(_) => Err(failed(&WorkerError::Answer)),
                 Err(error) => Err(failed(&error)),

@@ -7,6 +7,7 @@ use hull_worker::job::Job;
 
 use super::stored::Container;
 use crate::error::ApiError;
+use crate::events;
 use crate::http::Response;
 use crate::service::Service;
 use crate::worker_stream::{Writing, respond};
@@ -50,6 +51,7 @@ pub(crate) async fn export(service: &Service, text: &str) -> Result<Response, Ap
         let store = engine.store()?;
         let container = Container::find(store, &text)?;
         let record = &container.record;
+        engine.happened(&events::container(&container, "export"));
         let upper = store.snapshots().upper(&record.id)?.upper;
         let view =
             store.snapshots().view(&record.layers, Some(std::os::fd::AsFd::as_fd(&upper)))?;

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use hull_api::ContainerConfig;
+use hull_api::{ContainerConfig, ErrorKind};
 use hull_oci::RuntimeConfig;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::changes::{stubs, upper_and_lower};
+use super::control::{freeze, thaw};
 use super::merge::variable;
-use super::stored::Container;
+use super::stored::{Container, is_running};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Query, Request, Response, json_with};
 use crate::images::{CommitOptions, Images, Parent};
 use crate::service::{Engine, Service};
@@ -37,7 +39,7 @@ fn run(
 ) -> Result<String, ApiError> {
     let store = engine.store()?;
     let text = query.get("container").unwrap_or_default();
-    let container = Container::find(store, text)?;
+    let (container, state) = Container::find_with_state(store, text)?;
     let own = runtime(&container.stored.config)?;
     let options = CommitOptions {
         repository: query.get("repo").map(str::to_owned),
@@ -60,8 +62,40 @@ fn run(
     let worker = engine.helper("hull-worker")?;
     let images = Images { store, worker: &worker };
     let tree = upper_and_lower(store, &container)?;
-    let id = images.commit(&parent, &tree, stubs(), &options)?;
-    Ok(id.to_string())
+    let pause = query.get("pause").is_none() || query.flag("pause");
+    let moving = state.filter(|state| is_running(Some(state)) && !state.paused).is_some();
+    let paused = if pause && moving { Paused::new(engine, &container)? } else { None };
+    let committed = images.commit(&parent, &tree, stubs(), &options);
+    drop(paused);
+    let id = committed?.to_string();
+    let event = events::container(&container, "commit").with("comment", options.comment);
+    engine.happened(&event.with("imageID", id.clone()));
+    Ok(id)
+}
+
+/// A container that stands still, until this is dropped.
+struct Paused<'a> {
+    engine: &'a Engine,
+    container: &'a Container,
+}
+
+impl<'a> Paused<'a> {
+    /// `None` if it has ended meanwhile.
+    fn new(engine: &'a Engine, container: &'a Container) -> Result<Option<Self>, ApiError> {
+        match freeze(engine, container) {
+            Ok(()) => Ok(Some(Self { engine, container })),
+            Err(error) if error.kind == ErrorKind::Precondition => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = thaw(self.engine, self.container) {
+            tracing::error!(container_id = self.container.record.id, %error, "cannot go on");
+        }
+    }
 }
 
 /// The part of a container's configuration that an image has too.

@@ -203,20 +203,31 @@ pub(crate) async fn pause(service: &Service, text: &str) -> Result<Response, Api
     service
         .run_long(move |engine| {
             let container = Container::find_with_state(engine.store()?, &text)?.0;
-            let id = &container.record.id;
-            on_shim(engine, id, |shim| shim.pause())?;
-            let cgroup = Cgroup::open(id).map_err(|error| ApiError::internal(&error))?;
-            let Err(error) = cgroup.wait_frozen() else {
-                engine.happened(&events::container(&container, "pause"));
-                return Ok(());
-            };
-            let failed =
-                ApiError::internal(&error).context(&format!("cannot pause container {id}"));
-            on_shim(engine, id, |shim| shim.unpause())?;
-            Err(failed)
+            freeze(engine, &container)
         })
         .await?;
     Ok(status(StatusCode::NO_CONTENT))
+}
+
+/// Pauses a running container; returns once nothing in it runs.
+pub(super) fn freeze(engine: &Engine, container: &Container) -> Result<(), ApiError> {
+    let id = &container.record.id;
+    on_shim(engine, id, |shim| shim.pause())?;
+    let cgroup = Cgroup::open(id).map_err(|error| ApiError::internal(&error))?;
+    let Err(error) = cgroup.wait_frozen() else {
+        engine.happened(&events::container(container, "pause"));
+        return Ok(());
+    };
+    let failed = ApiError::internal(&error).context(&format!("cannot pause container {id}"));
+    on_shim(engine, id, |shim| shim.unpause())?;
+    Err(failed)
+}
+
+/// Lets a paused container go on.
+pub(super) fn thaw(engine: &Engine, container: &Container) -> Result<(), ApiError> {
+    on_shim(engine, &container.record.id, |shim| shim.unpause())?;
+    engine.happened(&events::container(container, "unpause"));
+    Ok(())
 }
 
 /// `POST /containers/{id}/unpause`.
@@ -229,9 +240,7 @@ pub(crate) async fn unpause(service: &Service, text: &str) -> Result<Response, A
             if !is_running(state.as_ref()) {
                 return Err(ApiError::conflict(format!("Container {id} is not paused")));
             }
-            on_shim(engine, id, |shim| shim.unpause())?;
-            engine.happened(&events::container(&container, "unpause"));
-            Ok(())
+            thaw(engine, &container)
         })
         .await?;
     Ok(status(StatusCode::NO_CONTENT))

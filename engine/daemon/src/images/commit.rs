@@ -129,6 +129,7 @@ impl Images<'_> {
         if parent.layers.len() >= MAX_LAYERS {
             return Err(CommitImageError::TooManyLayers);
         }
+        let labels = runtime.labels.clone();
         let lease = self.store.lease()?;
         let mut descriptors = self.layers_of(parent, &lease)?;
         let before = self.config_of(parent)?;
@@ -162,6 +163,7 @@ impl Images<'_> {
         })?;
         if let Some(name) = name {
             self.store.set_ref(&name, &descriptor)?;
+            self.happened(&id.to_string(), &labels, "tag", &name.familiar());
         }
         Ok(id)
     }

@@ -89,7 +89,9 @@ async fn save(service: &Service, names: Vec<String>, query: &Query) -> Result<Re
             if planned.send(Ok(())).is_err() {
                 return Ok(());
             }
-            Ok(saving.write(store, writer)?)
+            saving.write(store, writer)?;
+            saving.tell(store);
+            Ok(())
         });
         if let Err(error) = work.await {
             tracing::warn!(error = %error.message, "an archive of images broke off");

@@ -222,7 +222,11 @@ impl Work {
                     }
                     FileType::Symlink => {
                         let whole = join(&self.place, &walked);
-                        directory(self.root.as_fd(), &whole)?
+                        directory(self.root.as_fd(), &whole).map_err(|error| match error {
+                            // Of an entry, not of the place that was asked for.
+                            LayerError::Place { .. } => failed("open", &walked, Errno::NOENT),
+                            error => error,
+                        })?
                     }
                     _ => return Err(failed("open", &walked, Errno::NOTDIR)),
                 },

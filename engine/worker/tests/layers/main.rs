@@ -13,4 +13,5 @@ mod bad;
 mod copy;
 mod good;
 mod many;
+mod places;
 mod scan;

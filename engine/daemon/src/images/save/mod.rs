@@ -19,6 +19,7 @@ use super::failure::{OfStore, StoreError};
 use super::resolve::ResolveError;
 use super::select::SelectError;
 use crate::error::ApiError;
+use crate::events;
 use hull_api::ErrorKind;
 
 pub(super) use plan::plan;
@@ -89,6 +90,8 @@ pub(super) struct Saving<'s> {
     _lease: Lease<'s>,
     index: Vec<Descriptor>,
     images: Vec<ArchiveImage>,
+    /// IDs and labels of the images.
+    ids: Vec<(Digest, BTreeMap<String, String>)>,
     /// Every document, config and layer, with its length in bytes.
     blobs: BTreeMap<Digest, u64>,
 }
@@ -122,6 +125,14 @@ impl Saving<'_> {
                 .map_err(SaveError::Write)?;
         }
         tar.finish().map(drop).map_err(SaveError::Write)
+    }
+
+    /// Records that they were saved.
+    pub(super) fn tell(&self, store: &Store) {
+        for (id, labels) in &self.ids {
+            let id = id.to_string();
+            events::happened_in(store, &events::image(&id, labels, "save", &id));
+        }
     }
 
     fn directories(&self) -> Vec<String> {

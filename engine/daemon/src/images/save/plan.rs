@@ -72,6 +72,7 @@ struct Root {
     descriptor: Descriptor,
     names: Vec<Reference>,
     config: Digest,
+    labels: BTreeMap<String, String>,
     /// Digests of the layers, lowest first.
     layers: Vec<Digest>,
 }
@@ -116,7 +117,8 @@ impl<'s> Plan<'s> {
         let mut layers = Vec::new();
         self.document(name, &descriptor, 0, &selected.manifest, &mut layers)?;
         let names = reference.into_iter().collect();
-        self.roots.push(Root { descriptor, names, config: selected.image_id, layers });
+        let labels = selected.config.runtime().labels;
+        self.roots.push(Root { descriptor, names, config: selected.image_id, labels, layers });
         Ok(())
     }
 
@@ -186,6 +188,7 @@ impl<'s> Plan<'s> {
     fn finish(self) -> Result<Saving<'s>, SaveError> {
         let mut index = Vec::new();
         let mut images = Vec::new();
+        let mut ids = Vec::new();
         for root in self.roots {
             let plain = Descriptor::new(
                 root.descriptor.media_type,
@@ -200,13 +203,14 @@ impl<'s> Plan<'s> {
             if root.names.is_empty() {
                 index.push(plain);
             }
+            ids.push((root.config.clone(), root.labels));
             images.push(ArchiveImage {
                 config: blob_path(&root.config),
                 repo_tags: root.names.iter().map(Reference::familiar).collect(),
                 layers: root.layers.iter().map(blob_path).collect(),
             });
         }
-        Ok(Saving { _lease: self.lease, index, images, blobs: self.blobs })
+        Ok(Saving { _lease: self.lease, index, images, ids, blobs: self.blobs })
     }
 }
 
