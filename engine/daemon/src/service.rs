@@ -123,8 +123,9 @@ impl Service {
         response
     }
 
-    /// Opens the store (and makes it), and releases what dead supervisors left: what a daemon does
-    /// before it serves, so that what is wrong is known at once.
+    /// Opens the store (and makes it), releases what dead supervisors left, and starts containers
+    /// that are to run since the host was started: what a daemon does before it serves, so that
+    /// what is wrong is known at once.
     ///
     /// # Errors
     /// Those of opening it.
@@ -133,7 +134,8 @@ impl Service {
             engine.store()?;
             crate::containers::sweep(engine)
         })
-        .await
+        .await?;
+        crate::containers::start_after_boot(self).await
     }
 
     /// What all requests share, for work that moves to a thread.

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::protocol::{Exit, LOCK, SOCKET};
 use crate::removal;
-use crate::state::{ContainerState, StateError, boot_id};
+use crate::state::{ContainerState, LOST, StateError, boot_id};
 
 /// Where a container is, once nothing is left of dead shims.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,7 +217,7 @@ impl Lost<'_> {
 }
 
 fn lost_because(state: &ContainerState) -> &'static str {
-    if state.boot_id == boot_id() { "supervisor lost" } else { "the host restarted" }
+    if state.boot_id == boot_id() { LOST } else { "the host restarted" }
 }
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {

@@ -22,6 +22,9 @@ use crate::protocol::{Exit, Removal};
 /// Name of the file in the container's directory.
 pub const FILE: &str = "state.json";
 
+/// What the state of a container says whose shim was killed.
+pub(crate) const LOST: &str = "supervisor lost";
+
 const TEMPORARY: &str = "state.json.new";
 
 /// The content of `state.json`. No file means: created, never started.
@@ -176,6 +179,18 @@ impl ContainerState {
     #[must_use]
     pub fn is_held(&self) -> bool {
         matches!(self.status, Status::Running | Status::Restarting)
+    }
+
+    /// Whether it ended because its shim was killed, which could not apply its policy then.
+    #[must_use]
+    pub fn has_lost_its_shim(&self) -> bool {
+        self.status == Status::Exited && self.error == LOST
+    }
+
+    /// Whether it last ran before the host was started.
+    #[must_use]
+    pub fn is_of_an_earlier_boot(&self) -> bool {
+        self.started_at.is_some() && !self.is_held() && self.boot_id != boot_id()
     }
 
     /// The state after a start that failed before the first process ran.

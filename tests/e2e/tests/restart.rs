@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hull_test_support::busybox::{busybox_image, probe_image};
+use hull_test_support::daemon::Daemon;
 use hull_test_support::{Hull, eventually, kill_9};
 
 fn with_probe() -> Option<Hull> {
@@ -144,5 +145,38 @@ fn privileged_policies_that_make_no_sense() {
     refused(&["--restart", ":3"], "no policy provided before colon");
     hull.ok(&["run", "-d", "--rm", "--name", "box", "probe", "/probe", "sleep"]);
     hull.fails(&["update", "--restart", "always", "box"], 1, "AutoRemove is enabled");
+    hull.finish();
+}
+
+#[test]
+fn privileged_a_daemon_starts_what_is_to_run_after_a_boot() {
+    let Some(hull) = with_probe() else { return };
+    let run = |name: &str, policy: &str| {
+        let words = ["run", "-d", "--name", name, "--restart", policy, "probe", "/probe", "sleep"];
+        hull.ok(&words)
+    };
+    let names = ["plain", "stopped", "kept", "lost"];
+    let ids = [run("plain", "no"), run("stopped", "unless-stopped"), run("kept", "unless-stopped")];
+    let lost = run("lost", "on-failure");
+    hull.ok(&["stop", "-t", "0", "stopped"]);
+    // What the host's end does to a shim; what it does to the state is the boot's id.
+    for id in [&ids[0], &ids[2], &lost] {
+        kill_9(hull.shim_pid(id));
+    }
+    for id in &ids {
+        let path = hull.data_root().join("containers").join(id).join("state.json");
+        let mut state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        state["boot_id"] = "the boot before".into();
+        std::fs::write(&path, state.to_string()).unwrap();
+    }
+    let shown = || names.map(|name| hull.inspect(name, "{{.State.Status}} {{.State.Error}}"));
+    let ended = "exited the host restarted";
+    assert_eq!(shown(), [ended, "exited ", ended, "exited supervisor lost"]);
+    // Nobody starts them but a daemon, when it starts.
+    let daemon = Daemon::start(&hull);
+    assert_eq!(shown(), [ended, "exited ", "running ", "running "]);
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(shown(), [ended, "exited ", "running ", "running "]);
     hull.finish();
 }

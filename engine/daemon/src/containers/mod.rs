@@ -50,7 +50,7 @@ pub(crate) use name::check as check_name;
 pub(crate) use start::start;
 pub(crate) use stats::stats;
 pub(crate) use stored::{Container, state_of};
-pub(crate) use sweep::sweep;
+pub(crate) use sweep::{start_after_boot, sweep};
 pub(crate) use time::{parse as parse_time, until};
 pub(crate) use top::top;
 pub(crate) use update::update;

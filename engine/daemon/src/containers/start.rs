@@ -28,6 +28,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 
@@ -45,11 +46,7 @@ pub(crate) async fn start(service: &Service, text: &str) -> Result<Response, Api
 /// Waits for the exit and tells those who wait; before that, looks after other containers.
 async fn watch(service: Service, id: String, started: Started) {
     let Started { exit, shim, .. } = started;
-    let own = id.clone();
-    let swept = service.run(move |engine| sweep::sweep_others(engine, &own)).await;
-    if let Err(error) = swept {
-        tracing::warn!(%error, "cannot look after other containers");
-    }
+    look_after(&service, &id).await;
     let phase = match exit_of(exit).await {
         Ok(exit) => Phase::Exited(exit),
         Err(error) => {
@@ -57,12 +54,28 @@ async fn watch(service: Service, id: String, started: Started) {
             Phase::Lost
         }
     };
+    let lost = phase == Phase::Lost;
     service.engine().live().tell(&id, phase);
+    if lost {
+        look_after(&service, "").await;
+    }
     if service.engine().config().clients == Clients::Many
         && let Err(error) = reap(&shim).await
     {
         tracing::warn!(container_id = id, %error, "cannot wait for the end of a shim");
     }
+}
+
+/// Boxed: a start looks after others, which may have to be started.
+fn look_after<'a>(
+    service: &'a Service,
+    own: &'a str,
+) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    Box::pin(async move {
+        if let Err(error) = sweep::look_after(service, own).await {
+            tracing::warn!(%error, "cannot look after other containers");
+        }
+    })
 }
 
 /// Waits without a thread for the end of a shim, which may be long after its container's first
@@ -129,6 +142,8 @@ fn begin(engine: &Arc<Engine>, text: &str) -> Result<Option<(String, Started)>, 
             engine.live().tell(&id, Phase::Running);
             Ok(Some((id, started)))
         }
+        // Somebody else has started it at the same time.
+        Err(error) if error.kind == ErrorKind::Precondition => Ok(None),
         Err(error) => {
             abandon(engine, store, &container);
             Err(error)

@@ -6,6 +6,7 @@ use super::start::renew;
 use super::stored::{Container, is_running};
 use super::wait::run_directory;
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Request, Response, json};
 use crate::service::{Engine, Service};
 use hull_api::{ContainerUpdateBody, ContainerUpdateResponse, HostConfig};
@@ -52,6 +53,7 @@ fn change(engine: &Engine, text: &str, body: ContainerUpdateBody) -> Result<(), 
     let config =
         serde_json::to_value(&container.stored).map_err(|error| ApiError::internal(&error))?;
     container.record = store.update_container(&id, |record| record.config = config)?;
+    engine.happened(&events::container(&container, "update"));
     let concerns_shim = policy != RestartPolicy::No || policy_before != RestartPolicy::No;
     if running
         && concerns_shim

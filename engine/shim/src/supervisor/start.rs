@@ -11,6 +11,7 @@ use hull_shim::protocol::{
     StartRequest, VERSION,
 };
 use hull_shim::recover::{Lost, try_lock};
+use hull_shim::state::ContainerState;
 use hull_sys::message::recv_message;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
@@ -126,19 +127,33 @@ impl Start {
     /// Takes the lock that says: this container has a shim.
     ///
     /// # Errors
-    /// `Unavailable` if another shim keeps it.
+    /// `Precondition` if the container runs by another shim, or was started by it meanwhile.
     pub(crate) fn lock(&self) -> Result<OwnedFd, Failure> {
         let id = &self.container.id;
+        let running = || {
+            let message = format!("container {id} is already running");
+            Err(Failure::new(FailureKind::Precondition, message))
+        };
         let give_up = Instant::now() + PREDECESSOR;
+        // When the container last started, as the first look at a taken lock showed it.
+        let mut last_start = None;
         loop {
             let lock = try_lock(self.container.run.as_fd())
                 .map_err(|error| internal(&format!("cannot lock container {id}"), &error))?;
+            if lock.is_none() || last_start.is_some() {
+                let state = ContainerState::read(self.container.directory.as_fd());
+                let state = state.ok().flatten();
+                let start = state.as_ref().and_then(|state| state.started_at.clone());
+                let held = state.as_ref().is_some_and(ContainerState::is_held);
+                if held || *last_start.get_or_insert_with(|| start.clone()) != start {
+                    return running();
+                }
+            }
             if let Some(lock) = lock {
                 return Ok(lock);
             }
             if Instant::now() > give_up {
-                let message = format!("container {id} is already running");
-                return Err(Failure::new(FailureKind::Unavailable, message));
+                return running();
             }
             std::thread::sleep(Duration::from_millis(2));
         }
