@@ -1,6 +1,7 @@
 //! Connecting a client to a container's streams.
 
 use super::control::on_shim;
+use super::logs::{self, Piece};
 use super::stored::{Container, is_running};
 use crate::error::{ApiError, chain};
 use crate::events;
@@ -26,10 +27,6 @@ pub(crate) async fn attach(
 ) -> Result<Response, ApiError> {
     needs_upgrade(&request.headers)?;
     let query = &request.query;
-    if query.flag("logs") {
-        return Err(ApiError::invalid("attaching with the log before is not available")
-            .hint("read the log with logs, then attach"));
-    }
     let options = AttachOptions {
         stdin: query.flag("stdin"),
         stdout: query.flag("stdout"),
@@ -37,9 +34,61 @@ pub(crate) async fn attach(
         detach_keys: detach_keys(query.get("detachKeys"))?,
     };
     let text = text.to_owned();
+    if query.flag("logs") {
+        return replay(service, text, request.upgrade, options, query.flag("stream")).await;
+    }
     let (stream, terminal) = service.run(move |engine| open(engine, &text, options)).await?;
     relay(request.upgrade, stream)?;
     Ok(switch(content_type(terminal)))
+}
+
+/// Sends the log so far, and then, if wanted, what comes.
+async fn replay(
+    service: &Service,
+    text: String,
+    upgrade: OnUpgrade,
+    options: AttachOptions,
+    goes_on: bool,
+) -> Result<Response, ApiError> {
+    let streams = (options.stdout, options.stderr);
+    let (mut reading, id, terminal) = service
+        .run(move |engine| {
+            let container = Container::find(engine.store()?, &text)?;
+            let reading = logs::replay(engine, &container, streams)?;
+            Ok((reading, container.record.id, container.stored.config.tty))
+        })
+        .await?;
+    let service = service.clone();
+    let work = async move {
+        let client = upgrade.await.map_err(|error| ApiError::internal(&error))?;
+        let mut client = TokioIo::new(client);
+        loop {
+            let (piece, back) = service.run(move |_| reading.piece()).await?;
+            reading = back;
+            let Piece::Bytes(bytes) = piece else { break };
+            if client.write_all(&bytes).await.is_err() {
+                return Ok(());
+            }
+        }
+        if goes_on {
+            let (stream, _) = service.run(move |engine| open(engine, &id, options)).await?;
+            copy(client, tokio_stream(stream)?, || {}).await;
+        }
+        Ok::<_, ApiError>(())
+    };
+    tokio::spawn(async move {
+        if let Err(error) = work.await {
+            tracing::debug!(error = error.message, "an attachment with its log ended");
+        }
+    });
+    Ok(switch(content_type(terminal)))
+}
+
+fn tokio_stream(stream: OwnedFd) -> Result<tokio::net::UnixStream, ApiError> {
+    let stream = UnixStream::from(stream);
+    let made = stream.set_nonblocking(true);
+    made.and_then(|()| tokio::net::UnixStream::from_std(stream))
+        .map_err(|error| ApiError::internal(&error))
 }
 
 /// The content type of a stream that has frames, or a terminal's.
@@ -92,10 +141,7 @@ pub(crate) fn relay_then(
     stream: OwnedFd,
     ended: impl FnOnce() + Send + 'static,
 ) -> Result<(), ApiError> {
-    let stream = UnixStream::from(stream);
-    stream.set_nonblocking(true).map_err(|error| ApiError::internal(&error))?;
-    let stream =
-        tokio::net::UnixStream::from_std(stream).map_err(|error| ApiError::internal(&error))?;
+    let stream = tokio_stream(stream)?;
     tokio::spawn(async move {
         match upgrade.await {
             Ok(client) => copy(TokioIo::new(client), stream, ended).await,

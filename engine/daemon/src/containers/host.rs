@@ -380,6 +380,8 @@ pub(crate) fn log_config(host: &HostConfig) -> Result<LogConfig, ApiError> {
                     "unknown log opt '{name}' for none log driver"
                 )));
             }
+            // What `logs --details` shows.
+            "labels" | "env" => {}
             "max-size" if value == "-1" => log.max_size = None,
             "max-size" => log.max_size = Some(size(value).ok_or_else(invalid)?),
             "max-file" => {

@@ -1,21 +1,30 @@
 //! A container's output, read back from its log files and followed as it grows.
 
+mod details;
 mod files;
-mod follow;
 
 pub(crate) use files::FILE;
 
-use super::stored::{Container, is_running, state_of};
+use super::stored::{Container, state_of};
 use super::time;
 use crate::error::ApiError;
 use crate::http::{Body, BodySender, Query, Response, typed};
+use crate::readiness::readable;
 use crate::service::{Engine, Service};
+use crate::watch::Watch;
 use files::LogFiles;
-use follow::Watch;
 use hull_api::stream::{StreamKind, header};
+use hull_shim::state::Status;
 use jiff::Timestamp;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
 
 /// What a client wants to see.
 #[derive(Debug, Clone)]
@@ -25,6 +34,8 @@ struct Wanted {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     timestamps: bool,
+    /// What goes before each line.
+    details: String,
     frames: bool,
 }
 
@@ -40,11 +51,20 @@ struct Line<'a> {
 }
 
 /// A log that is being sent.
-struct Reading {
+pub(crate) struct Reading {
     id: String,
     files: LogFiles,
     wanted: Wanted,
-    watch: Option<Watch>,
+    run: Option<Run>,
+}
+
+/// The run of a container that is followed: Docker's followers leave at its end too, even if the
+/// container is started again.
+struct Run {
+    started_at: Option<String>,
+    watch: Watch,
+    /// The shim's end changes no file if it is killed.
+    shim: Option<AsyncFd<OwnedFd>>,
 }
 
 /// `GET /containers/{id}/logs`.
@@ -72,26 +92,20 @@ pub(crate) async fn logs(
         since: at("since")?,
         until: at("until")?,
         timestamps: query.flag("timestamps"),
+        details: String::new(),
         frames: true,
     };
     let (text, follow) = (text.to_owned(), query.flag("follow"));
+    let details = query.flag("details");
     let (reading, terminal) = service
         .run(move |engine| {
-            let store = engine.store()?;
-            let container = Container::find(store, &text)?;
-            if container.stored.host.log_config.driver == "none" {
-                return Err(ApiError::invalid(
-                    "configured logging driver does not support reading",
-                ));
-            }
-            let id = container.record.id.clone();
+            let container = Container::find(engine.store()?, &text)?;
             let terminal = container.stored.config.tty;
-            let directory = store.container_directory(&id);
-            // Watched before the first look, so that nothing falls between the two.
-            let watch = if follow { Some(Watch::new(&directory)?) } else { None };
-            let files = LogFiles::open(&directory.join("logs"), tail)?;
             wanted.frames = !terminal;
-            Ok((Reading { id, files, wanted, watch }, terminal))
+            if details {
+                wanted.details = details::details(&container);
+            }
+            Ok((Reading::open(engine, &container, wanted, tail, follow)?, terminal))
         })
         .await?;
     let (sender, body) = Body::stream();
@@ -104,7 +118,28 @@ pub(crate) async fn logs(
     Ok(typed(super::attach::content_type(terminal), body))
 }
 
-/// Sends what is there; then, for who follows, what comes until the container has ended.
+/// The log as it is now, for a client that attaches.
+///
+/// # Errors
+/// Of opening it.
+pub(crate) fn replay(
+    engine: &Engine,
+    container: &Container,
+    (stdout, stderr): (bool, bool),
+) -> Result<Reading, ApiError> {
+    let wanted = Wanted {
+        stdout,
+        stderr,
+        since: None,
+        until: None,
+        timestamps: false,
+        details: String::new(),
+        frames: !container.stored.config.tty,
+    };
+    Reading::open(engine, container, wanted, None, false)
+}
+
+/// Sends what is there; then, for who follows, what comes until the run has ended.
 async fn send(
     service: &Service,
     mut reading: Reading,
@@ -112,7 +147,7 @@ async fn send(
 ) -> Result<(), ApiError> {
     loop {
         // What was written before the state said so is read after it did.
-        let (running, back) = service.run(move |engine| reading.look(engine)).await?;
+        let (goes_on, back) = service.run(move |engine| reading.look(engine)).await?;
         reading = back;
         loop {
             let (piece, back) = service.run(move |_| reading.piece()).await?;
@@ -128,15 +163,42 @@ async fn send(
                 Piece::Over => return Ok(()),
             }
         }
-        let Some(watch) = reading.watch.as_mut().filter(|_| running) else { return Ok(()) };
+        let Some(run) = reading.run.as_ref().filter(|_| goes_on) else { return Ok(()) };
+        let left = reading.wanted.until.map(|until| Timestamp::now().duration_until(until));
+        let left = left.map(|left| Duration::try_from(left).unwrap_or_default());
         tokio::select! {
-            changed = watch.changed() => changed?,
+            () = run.watch.changed() => {}
+            () = run.lost() => reading.forget_shim(),
+            () = tokio::time::sleep(left.unwrap_or_default()), if left.is_some() => {}
             () = sender.closed() => return Ok(()),
         }
     }
 }
 
-enum Piece {
+impl Run {
+    /// `None` if the container does not run.
+    fn new(engine: &Engine, id: &str, watch: Watch) -> Result<Option<Self>, ApiError> {
+        let state = state_of(engine.store()?, id)?.flatten();
+        let Some(state) = state.filter(|state| state.status == Status::Running) else {
+            return Ok(None);
+        };
+        let pid = i32::try_from(state.shim_pid).ok().and_then(Pid::from_raw);
+        // One that is gone by now is found at the first look.
+        let shim = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
+        let shim = shim.map(readable).transpose().map_err(|error| ApiError::internal(&error))?;
+        Ok(Some(Self { started_at: state.started_at, watch, shim }))
+    }
+
+    async fn lost(&self) {
+        match &self.shim {
+            // An error is looked at like an end.
+            Some(shim) => drop(shim.readable().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+pub(crate) enum Piece {
     /// Some of the log as the client wants it.
     Bytes(Vec<u8>),
     /// There is no more for now.
@@ -146,16 +208,49 @@ enum Piece {
 }
 
 impl Reading {
-    /// Whether more may come.
-    fn look(self, engine: &Engine) -> Result<(bool, Self), ApiError> {
-        if self.watch.is_none() {
-            return Ok((false, self));
+    fn open(
+        engine: &Engine,
+        container: &Container,
+        wanted: Wanted,
+        tail: Option<u64>,
+        follow: bool,
+    ) -> Result<Self, ApiError> {
+        let id = container.record.id.clone();
+        let directory = engine.store()?.container_directory(&id);
+        let logs = directory.join("logs");
+        // Watched before the first look, so that nothing falls between the two.
+        if follow {
+            make_folder(&logs)?;
         }
-        let state = state_of(engine.store()?, &self.id)?;
-        Ok((state.is_some_and(|state| is_running(state.as_ref())), self))
+        let watch = follow.then(|| engine.watcher().watch(&[&directory, &logs])).transpose()?;
+        let run = match watch {
+            Some(watch) => Run::new(engine, &id, watch)?,
+            None => None,
+        };
+        Ok(Self { id, files: LogFiles::open(&logs, tail)?, wanted, run })
     }
 
-    fn piece(mut self) -> Result<(Piece, Self), ApiError> {
+    /// Whether more may come.
+    fn look(self, engine: &Engine) -> Result<(bool, Self), ApiError> {
+        let Some(run) = &self.run else { return Ok((false, self)) };
+        let state = state_of(engine.store()?, &self.id)?.flatten();
+        let goes_on = state.is_some_and(|state| {
+            state.status == Status::Running && state.started_at == run.started_at
+        });
+        Ok((goes_on, self))
+    }
+
+    fn forget_shim(&mut self) {
+        if let Some(run) = &mut self.run {
+            run.shim = None;
+        }
+    }
+
+    /// The next piece of the log.
+    ///
+    /// # Errors
+    /// Of reading it.
+    pub(crate) fn piece(mut self) -> Result<(Piece, Self), ApiError> {
         let Some(lines) = self.files.lines()? else {
             let over = self.wanted.until.is_some_and(|until| Timestamp::now() > until);
             return Ok((if over { Piece::Over } else { Piece::End }, self));
@@ -180,12 +275,13 @@ impl Wanted {
         if !wanted || !self.in_time(&line.time) {
             return;
         }
-        let stamp = if self.timestamps { format!("{} ", line.time) } else { String::new() };
-        let size = u32::try_from(stamp.len() + line.log.len()).unwrap_or(u32::MAX);
+        let stamp = if self.timestamps { stamp(&line.time) } else { String::new() };
+        let before = stamp + &self.details;
+        let size = u32::try_from(before.len() + line.log.len()).unwrap_or(u32::MAX);
         if self.frames {
             bytes.extend_from_slice(&header(kind, size));
         }
-        bytes.extend_from_slice(stamp.as_bytes());
+        bytes.extend_from_slice(before.as_bytes());
         bytes.extend_from_slice(line.log.as_bytes());
     }
 
@@ -196,6 +292,22 @@ impl Wanted {
         let Ok(time) = time.parse::<Timestamp>() else { return true };
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
     }
+}
+
+/// What has said nothing yet has no folder for it.
+fn make_folder(logs: &Path) -> Result<(), ApiError> {
+    match rustix::fs::mkdir(logs, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(ApiError::internal(&std::io::Error::from(error))
+            .context(&format!("cannot create {}", logs.display()))),
+    }
+}
+
+/// A time as Docker shows it before a line: always with nine digits of a second.
+fn stamp(time: &str) -> String {
+    let Some(bare) = time.strip_suffix('Z') else { return format!("{time} ") };
+    let (seconds, fraction) = bare.split_once('.').unwrap_or((bare, ""));
+    format!("{seconds}.{fraction:0<9}Z ")
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 /// How many pieces of a streamed body wait for a slow client before its source does.
-const QUEUE: usize = 16;
+const QUEUE: usize = 4;
 
 /// One response.
 pub type Response = hyper::Response<Body>;

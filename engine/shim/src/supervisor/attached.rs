@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It started the process in the foreground: output is held back while it does not read, as
-    /// with a pipe to `less`.
+    /// with a pipe to `less`. With others attached it is a visitor like them.
     Owner,
     /// It attached later: one that hangs is dropped after a while.
     Visitor,
@@ -147,11 +147,17 @@ impl Attached {
         self.pending = pending;
     }
 
-    /// When this client will have to be dropped, if it takes nothing until then.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// Somebody else waits from now on: so long it has to take something.
+    pub(crate) fn renew_patience(&mut self) {
+        self.stalled_at = self.stalled_at.map(|_| Instant::now());
+    }
+
+    /// When this client will have to be dropped, if it takes nothing until then. `alone`: nobody
+    /// else is attached.
+    pub(crate) fn deadline(&self, alone: bool) -> Option<Instant> {
         match self.standing {
-            Standing::Owner => None,
-            Standing::Visitor => self.stalled_at.map(|since| since + PATIENCE),
+            Standing::Owner if alone => None,
+            Standing::Owner | Standing::Visitor => self.stalled_at.map(|since| since + PATIENCE),
         }
     }
 
@@ -218,9 +224,10 @@ mod tests {
     #[test]
     fn only_visitors_run_out_of_time() {
         let (owner, _theirs, _) = stalled(Standing::Owner);
-        assert_eq!(owner.deadline(), None);
+        assert_eq!(owner.deadline(true), None);
+        assert!(owner.deadline(false).is_some(), "others wait");
         let (visitor, _theirs, _) = stalled(Standing::Visitor);
-        let left = visitor.deadline().unwrap() - Instant::now();
+        let left = visitor.deadline(true).unwrap() - Instant::now();
         assert!(left <= PATIENCE && left > PATIENCE / 2);
     }
 
@@ -236,7 +243,7 @@ mod tests {
                 client.flush();
             }
         });
-        assert_eq!(client.deadline(), None);
+        assert_eq!(client.deadline(false), None);
         for frame in seen.chunks(4104) {
             assert_eq!(frame[..8], Stream::Stdout.frame(4096));
         }

@@ -99,6 +99,7 @@ impl Streams {
         if client.typing && self.input.is_none() {
             client.refuse_typing();
         }
+        self.clients.iter_mut().for_each(Attached::renew_patience);
         self.clients.push(client);
     }
 
@@ -131,6 +132,7 @@ impl Streams {
         if let Some(input) = self.input.as_ref().filter(|input| !input.is_idle()) {
             all.add(input.as_fd(), PollFlags::OUT, token(Token::Input));
         }
+        let alone = self.clients.len() == 1;
         let takes_input = self.input.as_ref().is_some_and(Input::is_idle);
         for (index, client) in self.clients.iter().enumerate() {
             let mut flags = PollFlags::empty();
@@ -140,7 +142,7 @@ impl Streams {
             if !flags.is_empty() || !client.has_hung_up() {
                 all.add(client.as_fd(), flags, token(Token::Client(index)));
             }
-            all.until(client.deadline());
+            all.until(client.deadline(alone));
         }
     }
 
@@ -162,8 +164,9 @@ impl Streams {
         }
         let finished = self.finished;
         let now = Instant::now();
+        let alone = self.clients.len() == 1;
         self.clients.retain(|client| {
-            let late = client.deadline().is_some_and(|deadline| deadline <= now);
+            let late = client.deadline(alone).is_some_and(|deadline| deadline <= now);
             !(client.is_gone() || late || finished && client.is_flushed())
         });
     }

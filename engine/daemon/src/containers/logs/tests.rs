@@ -89,6 +89,7 @@ fn lines_are_chosen_and_framed() {
         since: Some("2024-01-01T00:00:01Z".parse().unwrap()),
         until: None,
         timestamps: true,
+        details: "a=b ".to_owned(),
         frames: true,
     };
     let mut bytes = Vec::new();
@@ -100,7 +101,7 @@ fn lines_are_chosen_and_framed() {
         };
         wanted.append(&line, &mut bytes);
     }
-    let mut expected = vec![1, 0, 0, 0, 0, 0, 0, 23];
-    expected.extend_from_slice(b"2024-01-01T00:00:02Z x\n");
+    let mut expected = vec![1, 0, 0, 0, 0, 0, 0, 37];
+    expected.extend_from_slice(b"2024-01-01T00:00:02.000000000Z a=b x\n");
     assert_eq!(bytes, expected);
 }

@@ -55,7 +55,11 @@ impl LogFile {
     fn open_last(&self) -> io::Result<(File, u64)> {
         let file = match self.create(OFlags::APPEND) {
             Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(self.container.as_fd(), FOLDER, Mode::RWXU)?;
+                match rustix::fs::mkdirat(self.container.as_fd(), FOLDER, Mode::RWXU) {
+                    // Somebody who follows was first.
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
                 self.create(OFlags::APPEND)?
             }
             other => other?,

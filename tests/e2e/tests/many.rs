@@ -1,0 +1,133 @@
+//! Many containers and many clients of one daemon, which dies in the middle.
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use hull_test_support::busybox::busybox_image;
+use hull_test_support::daemon::Daemon;
+use hull_test_support::{Hull, eventually};
+
+/// Containers, clients, and how long they are at it.
+fn size() -> (usize, usize, Duration) {
+    let full = std::env::var_os("HULL_FULL").is_some_and(|full| full == "1");
+    if full { (200, 50, Duration::from_secs(60)) } else { (8, 6, Duration::from_secs(1)) }
+}
+
+/// Memory of its own (KiB).
+fn held(pid: i32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
+    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+fn name(number: usize) -> String {
+    format!("box{number}")
+}
+
+/// Asks as clients do, until it is over; how often.
+fn ask(daemon: &Daemon, client: usize, containers: usize, until: Instant) -> usize {
+    let mut asked = 0;
+    while Instant::now() < until || asked == 0 {
+        let name = name((client * 7 + asked) % containers);
+        let request = match asked % 4 {
+            0 => "GET /containers/json".to_owned(),
+            1 => format!("GET /containers/{name}/json"),
+            2 => format!("GET /containers/{name}/stats?stream=0&one-shot=1"),
+            _ => "GET /events?since=1&until=2".to_owned(),
+        };
+        let (status, body) = daemon.ask(&request, "");
+        assert_eq!(status, 200, "{request}: {body}");
+        asked += 1;
+    }
+    asked
+}
+
+fn follower(hull: &Hull, arguments: &[&str]) -> Child {
+    hull.command(arguments).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn privileged_a_daemon_that_dies_loses_no_line_and_its_memory_is_flat() {
+    let Some(hull) = Hull::new() else { return };
+    let Some(image) = busybox_image() else { return };
+    hull.load(&image, "busybox");
+    let (containers, clients, time) = size();
+    let daemon = Daemon::start(&hull);
+    let host = daemon.host();
+    let script = "i=0; while [ ! -e /stop ]; do echo line $i; i=$((i+1)); usleep 50000; done";
+    for number in 0..containers {
+        hull.ok(&[
+            "--host",
+            &host,
+            "run",
+            "-d",
+            "--name",
+            &name(number),
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
+    }
+    let events = follower(&hull, &["--host", &host, "events"]);
+    // The first round is the one that fills what is kept.
+    let warm = Instant::now() + time / 4;
+    std::thread::scope(|scope| {
+        (0..clients).for_each(|client| {
+            drop(scope.spawn({
+                let daemon = &daemon;
+                move || ask(daemon, client, containers, warm)
+            }))
+        });
+    });
+    let pid = daemon.pid().as_raw_nonzero().get();
+    let before = held(pid);
+    let until = Instant::now() + time;
+    let asked: usize = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..clients)
+            .map(|client| {
+                let daemon = &daemon;
+                scope.spawn(move || ask(daemon, client, containers, until))
+            })
+            .collect();
+        asking.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    let after = held(pid);
+    eprintln!(
+        "{asked} requests by {clients} clients over {containers} containers in {time:?}: {before} KiB before, {after} KiB after"
+    );
+    assert!(after <= before + (4 << 10), "{before} KiB, then {after} KiB");
+    let begun = Instant::now();
+    assert_eq!(hull.ok(&["--host", &host, "ps", "-q"]).lines().count(), containers);
+    eprintln!("ps: {:?}", begun.elapsed());
+    daemon.kill();
+    let mut events = events;
+    events.kill().unwrap();
+    events.wait().unwrap();
+    // Nobody but the shims is there now, and what they print is not lost.
+    let lines = |number: usize| hull.ok(&["logs", &name(number)]).lines().count();
+    let now = lines(0);
+    assert!(eventually(Duration::from_secs(20), || lines(0) > now + 2), "the log stands still");
+    let daemon = Daemon::start(&hull);
+    let host = daemon.host();
+    assert_eq!(hull.ok(&["--host", &host, "ps", "-q"]).lines().count(), containers);
+    for number in 0..containers {
+        hull.ok(&["exec", &name(number), "touch", "/stop"]);
+    }
+    for number in 0..containers {
+        assert_eq!(hull.ok(&["--host", &host, "wait", &name(number)]), "0");
+        let mut logs = follower(&hull, &["logs", &name(number)]);
+        let output = BufReader::new(logs.stdout.take().unwrap());
+        for (expected, line) in output.lines().enumerate() {
+            assert_eq!(line.unwrap(), format!("line {expected}"), "{}", name(number));
+        }
+        assert!(logs.wait().unwrap().success());
+    }
+    for number in 0..containers {
+        hull.ok(&["rm", &name(number)]);
+    }
+    assert_eq!(daemon.stop(), Some(0));
+    hull.finish();
+}
