@@ -1,7 +1,7 @@
 //! What the tests need from the distribution. The only task that downloads.
 //!
-//! `target/fixtures` holds a static busybox and the tar of a Debian root file system with real
-//! software in it, made once per content key.
+//! `target/fixtures` holds a static busybox, the tar of a Debian root file system with real
+//! software in it, made once per content key, and the Python library docker-py.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ const RELEASE: &str = "bookworm";
 
 /// What it holds beyond the essential packages.
 const SOFTWARE: &[&str] = &["postgresql", "nginx-light", "redis-server", "python3-minimal"];
+
+/// A client of the API that is not ours.
+const DOCKER_PY: &str = "docker==7.1.0";
 
 /// What the tests run: a package, and a program it brings.
 const TOOLS: &[(&str, &str)] =
@@ -36,7 +39,28 @@ pub(crate) fn make() -> Result<PathBuf> {
     if let Err(error) = debian(&folder) {
         eprintln!("fixtures: no Debian root file system: {error:#}");
     }
+    if let Err(error) = docker_py(&folder) {
+        eprintln!("fixtures: no docker-py: {error:#}");
+    }
     Ok(folder)
+}
+
+/// The library and what it needs, beside everything else of the machine's Python.
+fn docker_py(folder: &Path) -> Result<()> {
+    let to = folder.join("docker-py");
+    if to.is_dir() {
+        return Ok(());
+    }
+    let partial = folder.join("docker-py.partial");
+    if partial.is_dir() {
+        fs::remove_dir_all(&partial)?;
+    }
+    run(Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--target"])
+        .arg(&partial)
+        .arg(DOCKER_PY))?;
+    fs::rename(partial, to)?;
+    Ok(())
 }
 
 fn install() -> Result<()> {

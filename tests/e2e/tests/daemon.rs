@@ -74,6 +74,9 @@ fn privileged_daemon_stops_with_clients_that_watch() {
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     };
     assert!(eventually(Duration::from_secs(10), || sockets() >= 5), "{}", sockets());
+    for client in &mut clients {
+        assert!(client.try_wait().unwrap().is_none(), "a client has left by itself");
+    }
     let began = std::time::Instant::now();
     assert_eq!(daemon.stop(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());

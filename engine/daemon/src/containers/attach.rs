@@ -38,7 +38,7 @@ pub(crate) async fn attach(
         return replay(service, text, request.upgrade, options, query.flag("stream")).await;
     }
     let (stream, terminal) = service.run(move |engine| open(engine, &text, options)).await?;
-    relay(request.upgrade, stream)?;
+    relay(request.upgrade, stream);
     Ok(switch(content_type(terminal)))
 }
 
@@ -131,26 +131,31 @@ fn park(engine: &Engine, id: &str, options: AttachOptions) -> Result<OwnedFd, Ap
 }
 
 /// Copies between a client, once its connection is upgraded, and a stream of a shim.
-pub(crate) fn relay(upgrade: OnUpgrade, stream: OwnedFd) -> Result<(), ApiError> {
-    relay_then(upgrade, stream, || {})
+pub(crate) fn relay(upgrade: OnUpgrade, stream: OwnedFd) {
+    relay_then(upgrade, async { Ok(Some(stream)) }, || {});
 }
 
-/// The same, and tells when the stream has ended.
+/// The same with a stream that comes once the connection is upgraded, and tells when it has
+/// ended. Without a stream the connection ends.
 pub(crate) fn relay_then(
     upgrade: OnUpgrade,
-    stream: OwnedFd,
+    stream: impl Future<Output = Result<Option<OwnedFd>, ApiError>> + Send + 'static,
     ended: impl FnOnce() + Send + 'static,
-) -> Result<(), ApiError> {
-    let stream = tokio_stream(stream)?;
+) {
     tokio::spawn(async move {
-        match upgrade.await {
-            Ok(client) => copy(TokioIo::new(client), stream, ended).await,
+        let client = match upgrade.await {
+            Ok(client) => TokioIo::new(client),
             Err(error) => {
                 tracing::debug!(error = %chain(&error), "the connection was not upgraded");
+                return;
             }
+        };
+        match stream.await.and_then(|stream| stream.map(tokio_stream).transpose()) {
+            Ok(Some(stream)) => copy(client, stream, ended).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "no stream for a connection"),
         }
     });
-    Ok(())
 }
 
 /// Copies both ways until the shim's end is over. The end of the client's input is passed on and

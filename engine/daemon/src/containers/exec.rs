@@ -209,36 +209,57 @@ pub(crate) async fn exec_start(
         upgradable?;
     }
     let own = id.to_owned();
-    let detach = body.detach;
-    let begun = service.run(move |engine| begin(engine, &own, &body)).await;
-    let begun = match begun {
-        Err(error) if !detach && !request.query.flag("refuse") && is_of_command(&error) => {
-            told_in_stream(service, id, &error)?
-        }
-        begun => begun?,
-    };
-    let (stream, terminal) = begun;
-    let Some(stream) = stream.filter(|_| !detach) else { return Ok(status(StatusCode::OK)) };
-    let (engine, own) = (Arc::clone(service.engine()), id.to_owned());
-    relay_then(request.upgrade, stream, move || {
-        if let Some(exec) = engine.live().execs().get_mut(&own)
+    if body.detach {
+        service.run(move |engine| begin(engine, &own, &body)).await?;
+        return Ok(status(StatusCode::OK));
+    }
+    let (engine, ended) = (Arc::clone(service.engine()), id.to_owned());
+    let ended = move || {
+        if let Some(exec) = engine.live().execs().get_mut(&ended)
             && let Phase::Started { output_ended, .. } = &mut exec.phase
         {
             *output_ended = true;
         }
-    })?;
+    };
+    if request.query.flag("refuse") {
+        let (stream, terminal) = service.run(move |engine| begin(engine, &own, &body)).await?;
+        relay_then(request.upgrade, async { Ok(stream) }, ended);
+        return Ok(switch(content_type(terminal)));
+    }
+    let asked = own.clone();
+    let terminal = service.run(move |engine| startable(engine, &asked)).await?;
+    // Not before the client has its answer: some read it in large pieces and lose what follows.
+    let service = service.clone();
+    let stream = async move {
+        match service.run(move |engine| begin(engine, &own, &body)).await {
+            Ok((stream, _)) => Ok(stream),
+            Err(error) => told_in_stream(&error, terminal).map(Some),
+        }
+    };
+    relay_then(request.upgrade, stream, ended);
     Ok(switch(content_type(terminal)))
 }
 
-/// Whether the command is to blame, and not the request.
-fn is_of_command(error: &ApiError) -> bool {
-    matches!(error.kind, ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable)
+/// Whether an exec that can be started has a terminal.
+fn startable(engine: &Engine, id: &str) -> Result<bool, ApiError> {
+    let mine = engine.live().execs().get(id).map(|exec| match exec.phase {
+        Phase::Made(_) => Ok(exec.body.tty),
+        _ => Err(has_run(id)),
+    });
+    if let Some(mine) = mine {
+        return mine;
+    }
+    let (_, body, state) = kept(engine, id)?;
+    if state.made { Ok(body.tty) } else { Err(has_run(id)) }
+}
+
+fn has_run(id: &str) -> ApiError {
+    ApiError::conflict(format!("exec command {id} has already run"))
 }
 
 /// A stream that says why nothing runs: Docker's clients expect one, and take the exit code from
 /// the exec. Who would rather be refused, as Hull's own client, says `refuse=1`.
-fn told_in_stream(service: &Service, id: &str, error: &ApiError) -> Result<Begun, ApiError> {
-    let terminal = service.engine().live().execs().get(id).is_some_and(|exec| exec.body.tty);
+fn told_in_stream(error: &ApiError, terminal: bool) -> Result<OwnedFd, ApiError> {
     let text = format!("OCI runtime exec failed: {}\r\n", error.message);
     let failed = |error: std::io::Error| ApiError::internal(&error);
     let (ours, mut theirs) = UnixStream::pair().map_err(failed)?;
@@ -247,14 +268,13 @@ fn told_in_stream(service: &Service, id: &str, error: &ApiError) -> Result<Begun
         theirs.write_all(&header(StreamKind::Stdout, size)).map_err(failed)?;
     }
     theirs.write_all(text.as_bytes()).map_err(failed)?;
-    Ok((Some(ours.into()), terminal))
+    Ok(ours.into())
 }
 
 /// What an exec was started as.
 type Begun = (Option<OwnedFd>, bool);
 
 fn begin(engine: &Engine, id: &str, body: &ExecStartBody) -> Result<Begun, ApiError> {
-    let has_run = || ApiError::conflict(format!("exec command {id} has already run"));
     let size = body.console_size.map(|[rows, columns]| (columns, rows));
     let mine = {
         let mut execs = engine.live().execs();
@@ -264,7 +284,7 @@ fn begin(engine: &Engine, id: &str, body: &ExecStartBody) -> Result<Begun, ApiEr
                 Phase::Made(request) => Ok((exec.container_id.clone(), request)),
                 other => {
                     exec.phase = other;
-                    Err(has_run())
+                    Err(has_run(id))
                 }
             }
         })
@@ -280,7 +300,7 @@ fn begin(engine: &Engine, id: &str, body: &ExecStartBody) -> Result<Begun, ApiEr
         None => {
             let (container_id, made, state) = kept(engine, id)?;
             if !state.made {
-                return Err(has_run());
+                return Err(has_run(id));
             }
             let terminal = made.tty;
             let exec =

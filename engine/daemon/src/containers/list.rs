@@ -27,7 +27,9 @@ type Listed = (Container, Option<ContainerState>);
 /// `GET /containers/json`.
 pub(crate) async fn list(service: &Service, query: &Query) -> Result<Response, ApiError> {
     let filters = query.filters()?;
-    let limit = query.number::<usize>("limit")?.filter(|&limit| limit > 0);
+    // Clients say -1 for all of them.
+    let limit = query.number::<i64>("limit")?.filter(|&limit| limit > 0);
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let (all, size) = (query.flag("all"), query.flag("size"));
     check(&filters)?;
     let summaries =
