@@ -146,7 +146,14 @@ fn begin(engine: &Arc<Engine>, text: &str) -> Result<Option<(String, Started)>, 
         Err(error) if error.kind == ErrorKind::Precondition => Ok(None),
         Err(error) => {
             abandon(engine, store, &container);
-            Err(error)
+            // Removed while it was started: by somebody who pruned, mostly.
+            let gone =
+                !store.container_directory(&id).exists() && error.kind == ErrorKind::Internal;
+            if gone {
+                Err(ApiError::not_found(format!("No such container: {id}")))
+            } else {
+                Err(error)
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
 use hull_oci::{Descriptor, Digest, Document, Manifest};
 
@@ -86,6 +87,9 @@ impl CheckReport {
         self.problems.iter().all(|problem| problem.repaired.is_some())
     }
 }
+
+/// How often a container without its name is looked at, five milliseconds apart.
+const REMOVAL_LOOKS: u32 = 20;
 
 impl Store {
     /// Compares what lies on disk with what it should be.
@@ -418,10 +422,14 @@ impl Check<'_> {
     fn own_name(&mut self, container: &ContainerRecord) -> Result<(), FileError> {
         let ContainerRecord { id, name, .. } = container;
         let root = &self.store.root;
-        if name::owner(root, name)?.as_ref() == Some(id)
-            || !root.exists(&format!("containers/{id}"))?
-        {
-            return Ok(());
+        for _ in 0..REMOVAL_LOOKS {
+            if name::owner(root, name)?.as_ref() == Some(id)
+                || !root.exists(&format!("containers/{id}"))?
+            {
+                return Ok(());
+            }
+            // One that is being removed loses its name a moment before its directory.
+            std::thread::sleep(Duration::from_millis(5));
         }
         let message = format!("its name {name:?} is not its own");
         self.problem(format_args!("container {id}"), ProblemKind::Missing, message);
