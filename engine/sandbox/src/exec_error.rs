@@ -20,15 +20,24 @@ pub(crate) fn explain(name: &str, path: &CStr, error: &io::Error, allowed: u64) 
         Some(Errno::NOENT | Errno::NOTDIR) => match missing_interpreter(path) {
             Some(interpreter) => not_executable(format!(
                 "cannot execute {shown}: its interpreter {interpreter} is not in the container"
-            )),
+            ))
+            .hint(if interpreter.contains("/ld-") {
+                "the program was linked for another distribution: use an image that has this loader, or link it statically"
+            } else {
+                "use an image that has the interpreter, or name another one in the file's first line"
+            }),
             None => not_found(name),
         },
         Some(Errno::ACCESS) if is_directory(path) => {
             not_executable(format!("cannot execute {shown}: it is a directory"))
+                .hint("name a program in it")
         }
         Some(Errno::ACCESS) => not_executable(format!("cannot execute {shown}: permission denied"))
             .hint("the file, its interpreter or a directory above it may lack execute permission for this user"),
-        Some(Errno::NOEXEC) => not_executable(format!("cannot execute {shown}: {}", wrong_format(path))),
+        Some(Errno::NOEXEC) => {
+            let (why, hint) = wrong_format(path);
+            not_executable(format!("cannot execute {shown}: {why}")).hint(hint)
+        }
         Some(Errno::PERM) => missing_capability(path, &shown, allowed).unwrap_or_else(|| {
             not_executable(format!("cannot execute {shown}: operation not permitted"))
         }),
@@ -44,6 +53,7 @@ pub(crate) fn not_found(name: &str) -> StartError {
         format!("no command {name:?} in the container's PATH")
     };
     StartError::new(StartErrorKind::NotFound, message)
+        .hint("what follows the image is a program in it and its arguments; options of hull go before the image")
 }
 
 fn not_executable(message: String) -> StartError {
@@ -116,16 +126,23 @@ fn number(bytes: &[u8], offset: usize, width: usize) -> Option<u64> {
     Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
-fn wrong_format(path: &CStr) -> String {
+/// Why the kernel does not know what the file is, and what to do.
+fn wrong_format(path: &CStr) -> (String, &'static str) {
     let head = open(path).map(|mut file| head(&mut file)).unwrap_or_default();
     match (elf_class(&head), number(&head, 18, 2)) {
-        _ if head.is_empty() => "the file is empty".to_owned(),
-        (Some(_), Some(machine)) => format!(
-            "it is a program for {}, this host is {}",
-            machine_name(machine),
-            std::env::consts::ARCH
+        _ if head.is_empty() => ("the file is empty".to_owned(), "the image may be damaged"),
+        (Some(_), Some(machine)) => (
+            format!(
+                "it is a program for {}, this host is {}",
+                machine_name(machine),
+                std::env::consts::ARCH
+            ),
+            "use an image for this host, or register an emulator for the other kind (binfmt_misc)",
         ),
-        _ => "it is neither an ELF program nor a script that begins with #!".to_owned(),
+        _ => (
+            "it is neither an ELF program nor a script that begins with #!".to_owned(),
+            "a script begins with a line such as #!/bin/sh, or is run as `sh FILE`",
+        ),
     }
 }
 

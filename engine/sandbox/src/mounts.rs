@@ -154,7 +154,7 @@ fn mount_tree(
     let status = rustix::fs::fstat(tree).step_with(what)?;
     let is_directory = rustix::fs::FileType::from_raw_mode(status.st_mode).is_dir();
     let kind = if is_directory { Kind::Directory } else { Kind::File };
-    let destination = destination(root, &wanted.destination, kind)?;
+    let destination = destination(root, &wanted.destination, kind, shown)?;
     // Files beneath /proc say who a process is to the engine: nothing may stand in for them.
     if is_proc(destination.as_fd()) && !is_proc(tree.as_fd()) {
         return Err(proc_destination(&wanted.destination));
@@ -163,7 +163,8 @@ fn mount_tree(
         return Err(StartError::invalid(format!(
             "cannot mount the file {shown} on {}: it is a directory in the container",
             wanted.destination
-        )));
+        ))
+        .hint("mount a file on a file and a directory on a directory; a missing source of -v is made a directory"));
     }
     if wanted.readonly {
         add_attributes(tree, Attributes::RDONLY, true).step_with(what)?;
@@ -180,7 +181,7 @@ fn mount_tmpfs(
     exec: bool,
 ) -> Result<(), StartError> {
     let what = || format!("mount a tmpfs on {}", wanted.destination);
-    let directory = destination(root, &wanted.destination, Kind::Directory)?;
+    let directory = destination(root, &wanted.destination, Kind::Directory, "a tmpfs")?;
     if is_proc(directory.as_fd()) {
         return Err(proc_destination(&wanted.destination));
     }
@@ -205,17 +206,32 @@ fn is_a_directory(descriptor: &OwnedFd) -> bool {
         .is_ok_and(|status| rustix::fs::FileType::from_raw_mode(status.st_mode).is_dir())
 }
 
-/// Where a mount goes, made where it is missing.
-fn destination(root: BorrowedFd<'_>, path: &str, kind: Kind) -> Result<OwnedFd, StartError> {
+/// Where a mount of `shown` goes, made where it is missing.
+fn destination(
+    root: BorrowedFd<'_>,
+    path: &str,
+    kind: Kind,
+    shown: &str,
+) -> Result<OwnedFd, StartError> {
     if path.split('/').all(|part| part.is_empty() || part == ".") {
         return Err(StartError::invalid("cannot mount on / in the container"));
     }
     path::ensure(root, path, kind).map_err(|error| {
         let wanted = if kind == Kind::Directory { "directory" } else { "file" };
-        StartError::invalid(format!(
-            "cannot use {path} in the container as a {wanted} to mount on: {}",
-            crate::error::reason(&error.into())
-        ))
+        let error = std::io::Error::from(error);
+        let failed = StartError::invalid(format!(
+            "cannot mount {shown} on {path}: cannot use that in the container as a {wanted}: {}",
+            crate::error::reason(&error)
+        ));
+        match error.kind() {
+            std::io::ErrorKind::NotADirectory => failed.hint(
+                "a part of that path is a file in the image: mount on another path, or mount a file",
+            ),
+            std::io::ErrorKind::ReadOnlyFilesystem => failed.hint(
+                "the path is not in the image and cannot be made on a read-only root: mount on a path that is",
+            ),
+            _ => failed,
+        }
     })
 }
 
@@ -251,7 +267,7 @@ pub(crate) fn mount_files(
     trees: Vec<OwnedFd>,
 ) -> Result<(), StartError> {
     for (file, tree) in files.iter().zip(trees) {
-        let place = destination(root, &file.path, Kind::File)?;
+        let place = destination(root, &file.path, Kind::File, "a supplied file")?;
         move_mount(&tree, "", &place, "", ON_DESCRIPTORS)
             .step_with(|| format!("supply {}", file.path))?;
         leave_to_exec(place);

@@ -157,8 +157,10 @@ fn try_become(
 fn look_up(root: BorrowedFd<'_>, process: &Process) -> Result<User, StartError> {
     let passwd = account_file(root, "/etc/passwd")?;
     let group = account_file(root, "/etc/group")?;
-    user::lookup(&passwd, &group, &process.user, &process.additional_groups)
-        .map_err(|error| StartError::invalid(error.to_string()))
+    user::lookup(&passwd, &group, &process.user, &process.additional_groups).map_err(|error| {
+        StartError::invalid(error.to_string())
+            .hint("add it to the image, or name it by its number, which need not be in the file")
+    })
 }
 
 fn check_ids(user: &User, ids: Option<u32>) -> Result<(), StartError> {
@@ -284,8 +286,10 @@ fn open_null() -> Result<OwnedFd, StartError> {
 
 /// Enters the working directory, making it where it is missing.
 fn enter_working_directory(root: BorrowedFd<'_>, path: &str) -> Result<(), StartError> {
-    let wrong =
-        |why: String| StartError::invalid(format!("cannot use {path} as working directory: {why}"));
+    let wrong = |why: String| {
+        StartError::invalid(format!("cannot use {path} as working directory: {why}"))
+            .hint("name a directory with -w, or one that can be made")
+    };
     let directory =
         path::ensure(root, path, Kind::Directory).map_err(|error| wrong(reason(&error.into())))?;
     fchdir(&directory).map_err(|error| wrong(reason(&error.into())))?;

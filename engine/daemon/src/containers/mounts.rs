@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
+/// Docker's words for a source that is not there.
+const MISSING: &str = "bind source path does not exist";
+
 /// One mount of a container, as its record keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredMount {
@@ -205,7 +208,14 @@ fn parse_mount(mount: &Mount) -> Result<StoredMount, ApiError> {
     for_kind("volume", mount.volume_options.is_some(), "VolumeOptions")?;
     for_kind("tmpfs", mount.tmpfs_options.is_some(), "TmpfsOptions")?;
     let source = match mount.kind.as_str() {
-        "bind" => bind_source(mount).map_err(|why| invalid(&why))?,
+        "bind" => bind_source(mount).map_err(|why| {
+            let error = invalid(&why);
+            if why.starts_with(MISSING) {
+                error.hint("create it, or use -v, which creates a missing directory")
+            } else {
+                error
+            }
+        })?,
         "volume" => volume_source(mount).map_err(|why| invalid(&why))?,
         "tmpfs" if !mount.source.is_empty() => {
             return Err(invalid("field Source must not be specified"));
@@ -250,7 +260,7 @@ fn bind_source(mount: &Mount) -> Result<Source, String> {
     }
     let create = options.create_mountpoint;
     if !create && !Path::new(&mount.source).exists() {
-        return Err(format!("bind source path does not exist: {}", mount.source));
+        return Err(format!("{MISSING}: {}", mount.source));
     }
     Ok(Source::Bind { path: clean(&mount.source), create, recursive: !options.non_recursive })
 }

@@ -349,7 +349,8 @@ fn mount_failed(source: &str, error: Errno) -> ApiError {
     match error {
         Errno::NOENT => ApiError::invalid(format!(
             "invalid mount config for type \"bind\": bind source path does not exist: {source}"
-        )),
+        ))
+        .hint("create it, or use -v, which creates a missing directory"),
         error => ApiError::chain(ErrorKind::Invalid, &std::io::Error::from(error))
             .context(&format!("cannot mount {source}")),
     }

@@ -133,7 +133,7 @@ fn bad_mounts() {
     check(
         &mut container,
         Invalid,
-        "cannot use /etc/passwd in the container as a directory to mount on: not a directory",
+        "cannot mount a tmpfs on /etc/passwd: cannot use that in the container as a directory: not a directory",
     );
     container.spec.mounts = vec![tmpfs("/proc/1")];
     check(&mut container, Invalid, "cannot mount on /proc/1: it lies in /proc");
