@@ -41,19 +41,23 @@ fn privileged_cve_2018_15664_directory_swapped_while_copying() {
     std::fs::write(shared.join("swapped/file"), "of the container").unwrap();
     std::os::unix::fs::symlink(&canary, shared.join("link")).unwrap();
     let mount = format!("{}:/shared", shared.display());
-    hull.ok(&["run", "-d", "--name", "box", "-v", &mount, "probe", "/probe", "sleep"]);
+    let options = ["-v", &mount, "probe", "/probe", "sleep"];
+    hull.ok(&[&["run", "-d", "--name", "box"][..], &options].concat());
+    // Here not even ids keep the worker from what is the host's.
+    hull.ok(&[&["run", "-d", "--userns=host", "--name", "host-ids"][..], &options].concat());
     let source = hull.file("source", b"copied in");
     let mut read = 0;
     while_swapping(&shared.join("swapped"), &shared.join("link"), || {
-        for _ in 0..20 {
-            for path in ["box:/shared/swapped/file", "box:/shared/swapped/."] {
-                let output = hull.run(&["cp", path, "-"]);
-                assert!(!output.stdout.contains("of the host"), "{path} led to the host");
+        for name in ["box", "host-ids"].repeat(12) {
+            for path in ["swapped/file", "swapped/."] {
+                let output = hull.run(&["cp", &format!("{name}:/shared/{path}"), "-"]);
+                assert!(!output.stdout.contains("of the host"), "{name}: {path} led to the host");
                 read += u32::from(output.stdout.contains("of the container"));
             }
             // Either into the container's folder, or refused.
-            hull.run(&["cp", &source, "box:/shared/swapped/written"]);
-            hull.run(&["cp", &source, "box:/shared/swapped"]);
+            for path in ["swapped/written", "swapped"] {
+                hull.run(&["cp", &source, &format!("{name}:/shared/{path}")]);
+            }
         }
     });
     assert!(read > 0, "nothing was ever read");

@@ -6,6 +6,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use hull_api::ErrorKind;
 use hull_sandbox::path::{Kind, ensure, resolve};
@@ -20,6 +21,9 @@ use super::mounts::Source;
 use super::start::{bind_source, clone, make_and_open};
 use super::stored::{Container, is_running, state_of};
 use crate::error::ApiError;
+
+/// How long another copy into the same stopped container is waited for.
+const BUSY: Duration = Duration::from_secs(20);
 
 /// What is done with the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,8 @@ impl View {
         let id = &container.record.id;
         let mut access_to_own = access;
         // One that ends or starts meanwhile is looked at again.
-        for _ in 0..8 {
+        let deadline = Instant::now() + BUSY;
+        while Instant::now() < deadline {
             let state = state_of(store, id)?
                 .ok_or_else(|| ApiError::not_found(format!("No such container: {id}")))?;
             if let Some(state) = state.filter(|state| is_running(Some(state))) {
@@ -91,7 +96,7 @@ impl View {
                     }
                 }
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         Err(ApiError::conflict(format!(
             "container {id} is being started, stopped or copied into: try again"
