@@ -178,6 +178,23 @@ fn privileged_execs_are_known_to_every_daemon() {
 }
 
 #[test]
+fn privileged_many_short_lives_over_a_daemon_keep_their_exit_codes() {
+    let Some(hull) = with_busybox() else { return };
+    let daemon = Daemon::start(&hull);
+    let host = daemon.host();
+    let words = ["-H", &host, "run", "--rm", "busybox", "sh", "-c", "exit 7"];
+    for _ in 0..3 {
+        let start = |_| hull.command(&words).spawn().unwrap();
+        let mut children: Vec<_> = (0..12).map(start).collect();
+        for child in &mut children {
+            assert_eq!(child.wait().unwrap().code(), Some(7));
+        }
+    }
+    drop(daemon);
+    hull.finish();
+}
+
+#[test]
 fn privileged_daemon_is_small() {
     let Some(hull) = with_busybox() else { return };
     let daemon = Daemon::start(&hull);

@@ -134,16 +134,19 @@ fn begin(engine: &Arc<Engine>, text: &str) -> Result<Option<(String, Started)>, 
     };
     let id = container.record.id.clone();
     let parked = engine.live().take_parked(&id);
+    // Before the start: it may have ended and removed itself before we are back here, and then
+    // nobody but us knows its exit code.
+    engine.live().tell(&id, Phase::Running);
     let result = run(engine, store, &container, &parked.attaches);
     // The shim has its copies now; a failed start ends the streams.
     drop(parked);
     match result {
-        Ok(started) => {
-            engine.live().tell(&id, Phase::Running);
-            Ok(Some((id, started)))
-        }
+        Ok(started) => Ok(Some((id, started))),
         // Somebody else has started it at the same time.
-        Err(error) if error.kind == ErrorKind::Precondition => Ok(None),
+        Err(error) if error.kind == ErrorKind::Precondition => {
+            engine.live().tell(&id, Phase::Waiting);
+            Ok(None)
+        }
         Err(error) => {
             abandon(engine, store, &container);
             // Removed while it was started: by somebody who pruned, mostly.
