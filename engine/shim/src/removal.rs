@@ -9,7 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::protocol::Removal;
@@ -35,6 +35,12 @@ pub struct Discarded {
 pub fn discard(data_root: BorrowedFd<'_>, id: &str, removal: &Removal) -> io::Result<Discarded> {
     let mut discarded = Discarded::default();
     for volume in &removal.volumes {
+        check_name(volume)?;
+        // Another container was given it too.
+        let shared = format!("volumes/{volume}/shared");
+        if rustix::fs::accessat(data_root, shared, Access::EXISTS, AtFlags::empty()).is_ok() {
+            continue;
+        }
         move_to_trash(data_root, "volumes", "volume", volume, &mut discarded)?;
     }
     release_name(data_root, id, &removal.name)?;

@@ -17,7 +17,7 @@
 //! containers/<id>/config.json    the container record
 //! containers/<id>/{rw,work,logs}/   overlay upper and work directory, log files
 //! names/<name>                   a symbolic link whose text is the container's id
-//! volumes/<name>/{_data/,volume.json}
+//! volumes/<name>/{_data/,volume.json}; `shared` where a container that removes itself leaves it
 //! events/                        what happened, see `hull-events`; bounded, not kept by anything here
 //! leases/<random>                digests, one per line; void when nobody holds its lock
 //! ingest/<random>                unfinished writes; void when nobody holds its lock

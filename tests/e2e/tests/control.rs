@@ -183,6 +183,16 @@ fn privileged_mounts_of_another_container() {
     // The volume stays the other's.
     assert_eq!(hull.ok(&["volume", "ls", "-q"]).lines().count(), 1);
     hull.fails(&["run", "--volumes-from", "nobody", "busybox"], 125, "No such container: nobody");
+    // Not even one that removes itself takes along what another container was given.
+    let words = ["run", "-d", "--rm", "--name", "brief", "-v", "/data", "busybox", "sleep", "1000"];
+    hull.ok(&words);
+    hull.ok(&["exec", "brief", "touch", "/data/kept"]);
+    hull.ok(&["create", "--name", "heir", "--volumes-from", "brief", "busybox", "ls", "/data"]);
+    hull.ok(&["kill", "brief"]);
+    assert_eq!(hull.ok(&["start", "-a", "heir"]), "kept");
+    hull.ok(&["rm", "heir"]);
+    hull.ok(&["rm", "-v", "one"]);
+    hull.ok(&["volume", "prune", "-f"]);
     hull.finish();
 }
 

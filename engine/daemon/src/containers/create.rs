@@ -192,7 +192,11 @@ fn make_volumes(
         let durability = if volume.anonymous { durability } else { Durability::Durable };
         match store.create_volume(volume, durability) {
             Ok(()) => made.push(volume.name.clone()),
-            Err(CreateVolumeError::Exists(_)) if !volume.anonymous => {}
+            Err(CreateVolumeError::Exists(_)) if !volume.anonymous => {
+                if store.volume(&volume.name)?.anonymous {
+                    store.share_volume(&volume.name)?;
+                }
+            }
             Err(error) => return Err(error.into()),
         }
     }

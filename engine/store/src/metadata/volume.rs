@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::OwnedFd;
 
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::container::ContainerRecord;
@@ -178,6 +179,16 @@ impl Store {
             .open_directory(&format!("volumes/{name}/_data"))
             .map_err(RecordError::from)?;
         directory.ok_or_else(not_found)
+    }
+
+    /// Marks a volume that goes with its container as used by another one too: a container that
+    /// removes itself leaves it then.
+    pub fn share_volume(&self, name: &str) -> Result<(), FileError> {
+        let path = format!("volumes/{name}/shared");
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(self.root.as_fd(), &path, flags, Mode::RUSR | Mode::WUSR)
+            .map(drop)
+            .map_err(|error| self.root.error("create", &path, error))
     }
 
     /// Where a volume's files are, for people.
