@@ -100,9 +100,14 @@ impl Place<'_> {
         if !held && !self.run.join(LOCK).exists() {
             return Ok(Some(Recovered::Unchanged(state)));
         }
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.run);
-        made.map_err(self.failed("create its run directory"))?;
-        let run = open_path(&self.run);
+        let run = match open_path(&self.run) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.run);
+                made.map_err(self.failed("create its run directory"))?;
+                open_path(&self.run)
+            }
+            other => other,
+        };
         let lock = run.and_then(|run| Ok((try_lock(run.as_fd())?, run)));
         let (lock, run) = match lock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

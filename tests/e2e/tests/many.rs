@@ -1,7 +1,9 @@
 //! Many containers and many clients of one daemon, which dies in the middle.
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,22 +28,30 @@ fn name(number: usize) -> String {
     format!("box{number}")
 }
 
-/// Asks as clients do, until it is over; how often.
-fn ask(daemon: &Daemon, client: usize, containers: usize, until: Instant) -> usize {
-    let mut asked = 0;
+/// Asks as clients do, until it is over; how often, and how long the slowest answer took.
+fn ask(socket: &Path, client: usize, containers: usize, until: Instant) -> (usize, Duration) {
+    let (mut asked, mut slowest) = (0, Duration::ZERO);
     while Instant::now() < until || asked == 0 {
         let name = name((client * 7 + asked) % containers);
-        let request = match asked % 4 {
+        let request = match (client + asked) % 4 {
             0 => "GET /containers/json".to_owned(),
             1 => format!("GET /containers/{name}/json"),
             2 => format!("GET /containers/{name}/stats?stream=0&one-shot=1"),
             _ => "GET /events?since=1&until=2".to_owned(),
         };
-        let (status, body) = daemon.ask(&request, "");
-        assert_eq!(status, 200, "{request}: {body}");
+        let begun = Instant::now();
+        let mut stream = UnixStream::connect(socket).unwrap();
+        // A machine that is busy with other things is slow, not broken.
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        let head = format!("{request} HTTP/1.1\r\nHost: hull\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{request}: {answer}");
+        slowest = slowest.max(begun.elapsed());
         asked += 1;
     }
-    asked
+    (asked, slowest)
 }
 
 fn follower(hull: &Hull, arguments: &[&str]) -> Child {
@@ -56,7 +66,10 @@ fn privileged_a_daemon_that_dies_loses_no_line_and_its_memory_is_flat() {
     let (containers, clients, time) = size();
     let daemon = Daemon::start(&hull);
     let host = daemon.host();
-    let script = "i=0; while [ ! -e /stop ]; do echo line $i; i=$((i+1)); usleep 50000; done";
+    // Together about 200 lines each second: it is the daemon that is to have work.
+    let pause = containers * 5000;
+    let script =
+        format!("i=0; while [ ! -e /stop ]; do echo line $i; i=$((i+1)); usleep {pause}; done");
     for number in 0..containers {
         hull.ok(&[
             "--host",
@@ -68,7 +81,7 @@ fn privileged_a_daemon_that_dies_loses_no_line_and_its_memory_is_flat() {
             "busybox",
             "sh",
             "-c",
-            script,
+            &script,
         ]);
     }
     let events = follower(&hull, &["--host", &host, "events"]);
@@ -77,26 +90,29 @@ fn privileged_a_daemon_that_dies_loses_no_line_and_its_memory_is_flat() {
     std::thread::scope(|scope| {
         (0..clients).for_each(|client| {
             drop(scope.spawn({
-                let daemon = &daemon;
-                move || ask(daemon, client, containers, warm)
+                let socket = daemon.socket();
+                move || ask(socket, client, containers, warm)
             }))
         });
     });
     let pid = daemon.pid().as_raw_nonzero().get();
     let before = held(pid);
     let until = Instant::now() + time;
-    let asked: usize = std::thread::scope(|scope| {
+    let answers: Vec<_> = std::thread::scope(|scope| {
         let asking: Vec<_> = (0..clients)
             .map(|client| {
-                let daemon = &daemon;
-                scope.spawn(move || ask(daemon, client, containers, until))
+                let socket = daemon.socket();
+                scope.spawn(move || ask(socket, client, containers, until))
             })
             .collect();
-        asking.into_iter().map(|one| one.join().unwrap()).sum()
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
     });
     let after = held(pid);
+    let asked: usize = answers.iter().map(|(asked, _)| asked).sum();
+    let slowest = answers.iter().map(|(_, slowest)| *slowest).max();
     eprintln!(
-        "{asked} requests by {clients} clients over {containers} containers in {time:?}: {before} KiB before, {after} KiB after"
+        "{asked} answers to {clients} clients about {containers} containers in {time:?}, the \
+         slowest after {slowest:?}; the daemon held {before} KiB before and {after} KiB after"
     );
     assert!(after <= before + (4 << 10), "{before} KiB, then {after} KiB");
     let begun = Instant::now();
@@ -114,7 +130,9 @@ fn privileged_a_daemon_that_dies_loses_no_line_and_its_memory_is_flat() {
     let host = daemon.host();
     assert_eq!(hull.ok(&["--host", &host, "ps", "-q"]).lines().count(), containers);
     for number in 0..containers {
-        hull.ok(&["exec", &name(number), "touch", "/stop"]);
+        // The container may end before the process that ends it.
+        let code = hull.run(&["exec", &name(number), "touch", "/stop"]).code;
+        assert!(matches!(code, 0 | 137), "{code}");
     }
     for number in 0..containers {
         assert_eq!(hull.ok(&["--host", &host, "wait", &name(number)]), "0");

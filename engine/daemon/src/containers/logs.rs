@@ -220,6 +220,9 @@ impl Reading {
         tail: Option<u64>,
         follow: bool,
     ) -> Result<Self, ApiError> {
+        if container.stored.host.log_config.driver == "none" {
+            return Err(ApiError::invalid("configured logging driver does not support reading"));
+        }
         let id = container.record.id.clone();
         let directory = engine.store()?.container_directory(&id);
         let logs = directory.join("logs");

@@ -8,6 +8,7 @@ use self::options::Listing;
 use self::process::{Host, Process};
 use super::stored::{Container, is_running};
 use crate::error::ApiError;
+use crate::events;
 use crate::http::{Query, Response, json};
 use crate::service::{Engine, Service};
 use hull_api::ContainerTopResponse;
@@ -40,6 +41,7 @@ fn list(engine: &Engine, text: &str, listing: &Listing) -> Result<ContainerTopRe
     let mut pids = cgroup.pids().map_err(|error| ApiError::internal(&error))?;
     pids.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
     let host = Host::read()?;
+    engine.happened(&events::container(&container, "top"));
     let processes = pids.into_iter().filter_map(|pid| {
         // One that ended since is not listed.
         let process = Process::read(pid.as_raw_nonzero().get(), &host)?;

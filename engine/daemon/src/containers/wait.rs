@@ -6,15 +6,14 @@ use super::stored::{Container, is_running, state_of};
 use crate::error::ApiError;
 use crate::http::{Body, Query, Response, typed};
 use crate::service::{Engine, Service};
+use crate::watch::Watch;
 use hull_api::{ContainerWaitError, ContainerWaitResponse};
 use hull_shim::client::{ControlError, ExitWaiter, Shim};
 use hull_shim::state::ContainerState;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 
 /// How long a container may be between two states: its shim has been killed, or has just told
@@ -116,7 +115,7 @@ async fn outcome(service: &Service, mut wait: Wait) -> Result<ContainerWaitRespo
         }
         if watch.is_none() && !exited {
             // Watched before the look, so that nothing falls between the two.
-            watch = Watch::new(service, &wait.id).await?;
+            watch = watch_state(service, &wait.id).await?;
         }
         match look(service, &wait).await? {
             Seen::Gone => return Ok(answer(code)),
@@ -129,12 +128,12 @@ async fn outcome(service: &Service, mut wait: Wait) -> Result<ContainerWaitRespo
             }
         }
         if watch.is_none() {
-            watch = Watch::new(service, &wait.id).await?;
+            watch = watch_state(service, &wait.id).await?;
             continue;
         }
         tokio::select! {
             Ok(()) = wait.phase.changed() => {}
-            changed = changed(&mut watch) => changed?,
+            () = changed(watch.as_ref()) => {}
         }
     }
 }
@@ -179,49 +178,25 @@ async fn look(service: &Service, wait: &Wait) -> Result<Seen, ApiError> {
     }
 }
 
-/// Tells when a container's state changes or its directory goes.
-struct Watch(Receiver);
-
-impl Watch {
-    /// `None` if the container is gone.
-    async fn new(service: &Service, id: &str) -> Result<Option<Self>, ApiError> {
-        let id = id.to_owned();
-        let descriptor = service
-            .run(move |engine| {
-                let directory = engine.store()?.container_directory(&id);
-                let failed = |error: Errno| {
-                    ApiError::internal(&std::io::Error::from(error))
-                        .context(&format!("cannot watch {}", directory.display()))
-                };
-                let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
-                let inotify = inotify::init(flags).map_err(failed)?;
-                let events = WatchFlags::MOVED_TO | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
-                match inotify::add_watch(&inotify, &directory, events) {
-                    Ok(_) => Ok(Some(inotify)),
-                    Err(Errno::NOENT) => Ok(None),
-                    Err(error) => Err(failed(error)),
-                }
-            })
-            .await?;
-        let Some(descriptor) = descriptor else { return Ok(None) };
-        // Not a pipe, but read like one.
-        let receiver = Receiver::from_owned_fd_unchecked(descriptor)
-            .map_err(|error| ApiError::internal(&error))?;
-        Ok(Some(Self(receiver)))
-    }
+/// Watches a container's directory; `None` if it is gone.
+async fn watch_state(service: &Service, id: &str) -> Result<Option<Watch>, ApiError> {
+    let id = id.to_owned();
+    service
+        .run(move |engine| {
+            let directory = engine.store()?.container_directory(&id);
+            match engine.watcher().watch(&[&directory]) {
+                Err(_) if !directory.exists() => Ok(None),
+                other => other.map(Some),
+            }
+        })
+        .await
 }
 
 /// Completes when something has changed; never without a watch.
-async fn changed(watch: &mut Option<Watch>) -> Result<(), ApiError> {
-    let Some(Watch(inotify)) = watch else { return std::future::pending().await };
-    let mut events = [0; 1024];
-    loop {
-        inotify.readable().await.map_err(|error| ApiError::internal(&error))?;
-        match inotify.try_read(&mut events) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(ApiError::internal(&error)),
-        }
+async fn changed(watch: Option<&Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Streams {
     log: Option<Log>,
     /// The process has ended: clients go as soon as they have taken everything.
     finished: bool,
+    /// A client has typed the detach keys.
+    detached: bool,
 }
 
 impl Streams {
@@ -77,6 +79,7 @@ impl Streams {
             clients: Vec::new(),
             log,
             finished: false,
+            detached: false,
         }
     }
 
@@ -105,6 +108,11 @@ impl Streams {
 
     pub(crate) fn client_count(&self) -> usize {
         self.clients.len()
+    }
+
+    /// Whether a client has typed the detach keys since the last time this was asked.
+    pub(crate) fn take_detached(&mut self) -> bool {
+        std::mem::take(&mut self.detached)
     }
 
     /// Sets the terminal's size.
@@ -276,7 +284,10 @@ impl Streams {
                     client.drop_now();
                 }
             }
-            Typed::Detach => client.drop_now(),
+            Typed::Detach => {
+                client.drop_now();
+                self.detached = true;
+            }
         }
         self.flush_input();
     }

@@ -237,6 +237,9 @@ impl Supervisor {
         if exited {
             return true;
         }
+        if self.streams.take_detached() {
+            self.container.events.tell("detach", &[]);
+        }
         self.streams.sweep();
         self.former.iter_mut().for_each(Streams::sweep);
         self.former.retain(|streams| !streams.is_over());

@@ -9,7 +9,6 @@ use hull_oci::{
 use hull_store::{Lease, ReadError, Store};
 
 use super::{SaveError, Saving, blob_path, missing};
-use crate::events;
 use crate::images::resolve::{self, Found, Mismatch, ResolveError};
 use crate::images::select;
 
@@ -32,11 +31,6 @@ pub(in crate::images) fn plan<'s>(
     let mut plan = Plan { store, lease: store.lease()?, roots: Vec::new(), blobs: BTreeMap::new() };
     for name in names {
         for (reference, root) in roots(store, name)? {
-            if let Ok(image) = select::any(store, &root) {
-                let id = image.image_id.to_string();
-                let labels = &image.config.runtime().labels;
-                events::happened_in(store, &events::image(&id, labels, "save", &id));
-            }
             plan.add(name, reference, root, platform)?;
         }
     }
