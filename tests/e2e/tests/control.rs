@@ -119,6 +119,10 @@ fn privileged_top_and_stats() {
     let script = "sleep 1000 & while :; do :; done";
     hull.ok(&["run", "-d", "-u", "33", "--name", "box", "busybox", "sh", "-c", script]);
     let pid = hull.inspect("box", "{{.State.Pid}}");
+    let forked = eventually(Duration::from_secs(10), || {
+        hull.ok(&["top", "box", "-o", "pid,comm"]).contains("sleep")
+    });
+    assert!(forked, "{}", hull.ok(&["top", "box"]));
     let listed = hull.ok(&["top", "box"]);
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let mut lines = listed.lines().map(words);
