@@ -9,8 +9,9 @@ use hull_api::ErrorKind;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// How many pieces of blocking work run at once in a daemon.
-const LIMIT: usize = 32;
+/// How many pieces of blocking work run at once in a daemon. A list of many containers takes
+/// megabytes while it is made, so this also bounds memory.
+const LIMIT: usize = 8;
 
 /// How many long ones may be among them.
 const LONG_LIMIT: usize = 8;

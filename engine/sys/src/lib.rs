@@ -11,6 +11,7 @@ pub mod exec;
 pub mod jail;
 pub mod keyring;
 pub mod loopback;
+pub mod memory;
 pub mod message;
 pub mod mount;
 pub mod probe;

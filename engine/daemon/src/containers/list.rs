@@ -90,8 +90,15 @@ fn summaries(
 /// with a warning.
 fn load(store: &Store) -> Result<Vec<Listed>, ApiError> {
     let mut listed = Vec::new();
-    for record in store.containers()? {
-        let id = record.id.clone();
+    // One after the other: a record as it is on disk takes much more memory than what is kept.
+    for id in store.container_ids()? {
+        let record = match store.container(&id) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::debug!(container_id = id, %error, "a container went away");
+                continue;
+            }
+        };
         let loaded = state_of(store, &id)
             .and_then(|state| state.map(|state| Ok((Container::new(record)?, state))).transpose());
         match loaded {

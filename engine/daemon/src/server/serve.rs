@@ -36,6 +36,7 @@ pub async fn serve(
     listener: &Listener,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    hull_sys::memory::share_one_heap();
     let socket = listener.socket.try_clone()?;
     socket.set_nonblocking(true)?;
     let socket = tokio::net::UnixListener::from_std(socket)?;
