@@ -74,6 +74,12 @@ impl Agent {
         Ok(answer["output"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// As [`Self::output`].
+    pub(crate) fn run(&mut self, words: &[String]) -> Result<String> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.output(&words)
+    }
+
     /// Starts a program that runs until the agent ends.
     pub(crate) fn background(&mut self, words: &[&str]) -> Result<()> {
         self.ask(&json!({ "background": words })).map(|_| ())

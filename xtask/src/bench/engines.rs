@@ -18,10 +18,33 @@ pub(crate) struct Engine {
     pub(crate) run: Option<Vec<String>>,
     /// `exec` of the same in a container that is running.
     pub(crate) exec: Option<Vec<String>>,
-    /// Starts one more idle container, for its memory.
+    /// Starts one more idle container.
     pub(crate) idle: Option<Vec<String>>,
+    /// Lists the containers that run.
+    pub(crate) list: Option<Vec<String>>,
+    /// Creates a container, and starts it later.
+    pub(crate) prepared: Option<Prepared>,
     /// Commands that undo what setting up started.
     undo: Vec<Vec<String>>,
+}
+
+/// Commands about a container that is called `{name}`.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) create: Vec<String>,
+    pub(crate) start: Vec<String>,
+    pub(crate) remove: Vec<String>,
+}
+
+impl Prepared {
+    fn new(command: impl Fn(&[&str]) -> Vec<String>) -> Self {
+        let create = ["create", "--network", "none", "--name", "{name}", "bench"];
+        Self {
+            create: command(&[&create[..], &SLEEP].concat()),
+            start: command(&["start", "{name}"]),
+            remove: command(&["rm", "-f", "{name}"]),
+        }
+    }
 }
 
 /// Everything set up.
@@ -92,6 +115,8 @@ impl Bench {
             run: Some(run(&["--rm", "bench", "/probe", "true"])),
             exec: Some(command(&["exec", "idle", "/probe", "true"])),
             idle: Some(run(&["-d", "--rm", "bench", SLEEP[0], SLEEP[1]])),
+            list: Some(command(&["ps"])),
+            prepared: Some(Prepared::new(command)),
             undo: vec![
                 words(&["sh", "-c", &format!("{program} --data-root {data} --exec-root {state} rm -f $({program} --data-root {data} --exec-root {state} ps -aq)")]),
                 command(&["system", "prune", "--all", "--force"]),
@@ -133,6 +158,8 @@ impl Bench {
                 run: Some(run),
                 exec: None,
                 idle: None,
+                list: None,
+                prepared: None,
                 undo: Vec::new(),
             });
         }
@@ -194,6 +221,8 @@ impl Bench {
             run: Some(run(&["--rm", "bench", "/probe", "true"])),
             exec: Some(command(&["exec", "idle", "/probe", "true"])),
             idle: Some(run(&["-d", "bench", SLEEP[0], SLEEP[1]])),
+            list: Some(command(&["ps"])),
+            prepared: Some(Prepared::new(command)),
             undo: vec![words(&[
                 "sh",
                 "-c",

@@ -7,7 +7,9 @@
 mod agent;
 mod engines;
 mod figures;
+mod listing;
 mod memory;
+mod prepared;
 mod scratch;
 
 use std::time::Duration;
@@ -41,9 +43,11 @@ fn start_up(words: &[String]) -> Result<()> {
     println!("engines: {}", bench.names().join(", "));
     rounds(&mut bench, "run --rm, no network, static true", runs, |engine| engine.run.clone())?;
     rounds(&mut bench, "exec true", runs, |engine| engine.exec.clone())?;
+    prepared::start(&mut bench, runs)?;
     at_once(&mut bench, runs)?;
     bench.system_calls()?;
-    memory::per_container(&mut bench)
+    memory::per_container(&mut bench)?;
+    listing::of_many(&mut bench, runs)
 }
 
 /// Runs one command of each engine in turn, `runs` times over, and prints medians and ratios.
