@@ -156,14 +156,15 @@ fn privileged_wait_hears_of_what_others_do() {
     let waiters = [wait("next-exit"), wait("removed")];
     // Not running yet: this one ends at once.
     assert_eq!(hull.ok(&["wait", "box"]), "0");
-    for waiter in &waiters {
+    let watches = |waiter: &std::process::Child| {
         let watches = eventually(Duration::from_secs(10), || {
             let folder = std::fs::read_dir(format!("/proc/{}/fdinfo", waiter.id())).unwrap();
             let infos = folder.flatten().map(|file| std::fs::read_to_string(file.path()));
             infos.flatten().any(|info| info.contains("inotify wd:"))
         });
         assert!(watches, "it does not ask again and again");
-    }
+    };
+    waiters.iter().for_each(watches);
     let hears = |waiter: std::process::Child| {
         let output = waiter.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "6\n");
@@ -173,6 +174,12 @@ fn privileged_wait_hears_of_what_others_do() {
     hears(next_exit);
     hull.ok(&["rm", "box"]);
     hears(removed);
+    // One that is gone before anybody can look at it.
+    hull.ok(&["create", "--rm", "--name", "box", "probe", "/probe", "exit", "6"]);
+    let waiter = wait("next-exit");
+    watches(&waiter);
+    hull.ok(&["start", "box"]);
+    hears(waiter);
     hull.finish();
 }
 

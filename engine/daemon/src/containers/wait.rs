@@ -8,8 +8,10 @@ use crate::http::{Body, Query, Response, typed};
 use crate::service::{Engine, Service};
 use crate::watch::Watch;
 use hull_api::{ContainerWaitError, ContainerWaitResponse};
+use hull_events::{From, Reader};
 use hull_shim::client::{ControlError, ExitWaiter, Shim};
 use hull_shim::state::ContainerState;
+use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +21,9 @@ use tokio::sync::watch;
 /// How long a container may be between two states: its shim has been killed, or has just told
 /// its end to others.
 const MOVING: Duration = Duration::from_millis(5);
+
+/// How long the removal of a container may take to be told.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
@@ -35,6 +40,8 @@ struct Wait {
     phase: watch::Receiver<Phase>,
     /// The state when the request came; `None` if it was not looked at.
     before: Option<Option<ContainerState>>,
+    /// When the request came.
+    since: Timestamp,
 }
 
 /// `POST /containers/{id}/wait`. The head of the answer is sent at once: clients wait for it
@@ -69,17 +76,18 @@ pub(crate) async fn wait(
 }
 
 fn begin(engine: &Engine, text: &str, condition: Condition) -> Result<Wait, ApiError> {
+    let since = Timestamp::now();
     // A container that was just made in this process cannot have been started yet.
     if engine.live().is_fresh(text) {
         let phase = engine.live().subscribe(text);
-        return Ok(Wait { id: text.to_owned(), condition, phase, before: None });
+        return Ok(Wait { id: text.to_owned(), condition, phase, before: None, since });
     }
     let store = engine.store()?;
     let id = Container::find(store, text)?.record.id;
     let phase = engine.live().subscribe(&id);
     let state = state_of(store, &id)?
         .ok_or_else(|| ApiError::not_found(format!("No such container: {text}")))?;
-    Ok(Wait { id, condition, phase, before: Some(state) })
+    Ok(Wait { id, condition, phase, before: Some(state), since })
 }
 
 async fn outcome(service: &Service, mut wait: Wait) -> Result<ContainerWaitResponse, ApiError> {
@@ -89,14 +97,14 @@ async fn outcome(service: &Service, mut wait: Wait) -> Result<ContainerWaitRespo
             return Ok(answer(state.map_or(0, |state| state.exit_code)));
         }
     }
-    let mut code = 0;
+    let mut code = None;
     // The disk says nothing new of a container that was made just now.
     let mut looked = wait.before.is_none();
     let mut watch = None;
     loop {
         let phase = wait.phase.borrow_and_update().clone();
         match phase {
-            Phase::Exited(exit) => code = exit.code,
+            Phase::Exited(exit) => code = Some(exit.code),
             Phase::Running => {
                 // The sender tells the end before it goes.
                 let _gone = wait.phase.changed().await;
@@ -111,16 +119,21 @@ async fn outcome(service: &Service, mut wait: Wait) -> Result<ContainerWaitRespo
         }
         let exited = matches!(*wait.phase.borrow(), Phase::Exited(_));
         if exited && wait.condition != Condition::Removed {
-            return Ok(answer(code));
+            return Ok(answer(code.unwrap_or(0)));
         }
         if watch.is_none() && !exited {
             // Watched before the look, so that nothing falls between the two.
             watch = watch_state(service, &wait.id).await?;
         }
         match look(service, &wait).await? {
-            Seen::Gone => return Ok(answer(code)),
+            Seen::Gone => {
+                return Ok(answer(match code {
+                    Some(code) => code,
+                    None => last_exit(service, &wait).await?,
+                }));
+            }
             Seen::Ended(exit) if wait.condition != Condition::Removed => return Ok(answer(exit)),
-            Seen::Ended(exit) => code = exit,
+            Seen::Ended(exit) => code = Some(exit),
             Seen::Nothing => {}
             Seen::Moving => {
                 tokio::time::sleep(MOVING).await;
@@ -140,6 +153,48 @@ async fn outcome(service: &Service, mut wait: Wait) -> Result<ContainerWaitRespo
 
 fn answer(code: i32) -> ContainerWaitResponse {
     ContainerWaitResponse { status_code: code.into(), error: None }
+}
+
+/// The exit code of a container that is gone, from the event log, which is written right after it
+/// went; 0 if it never ran.
+async fn last_exit(service: &Service, wait: &Wait) -> Result<i32, ApiError> {
+    let since = i64::try_from(wait.since.as_nanosecond()).unwrap_or(0);
+    let (watch, mut reader) = service
+        .run(move |engine| {
+            let root = engine.store()?.data_root().to_owned();
+            let watch = engine.watcher().watch(&[&root.join(hull_events::FOLDER)])?;
+            let reader =
+                Reader::open(&root, From::Time(since)).map_err(|error| unreadable(&error))?;
+            Ok((watch, reader))
+        })
+        .await?;
+    let id = wait.id.as_str();
+    let search = async {
+        let mut code = 0;
+        loop {
+            let events = reader.next_events().map_err(|error| unreadable(&error))?;
+            if events.is_empty() {
+                watch.changed().await;
+                continue;
+            }
+            for event in events.iter().filter(|event| event.actor.id == id) {
+                match event.action.as_str() {
+                    "die" => {
+                        let told = event.actor.attributes.get("exitCode");
+                        code = told.and_then(|code| code.parse().ok()).unwrap_or(0);
+                    }
+                    "destroy" => return Ok(code),
+                    _ => {}
+                }
+            }
+        }
+    };
+    // Whoever removed it may have been killed before it said so.
+    tokio::time::timeout(LAST_WORDS, search).await.unwrap_or(Ok(0))
+}
+
+fn unreadable(error: &std::io::Error) -> ApiError {
+    ApiError::internal(error).context("cannot read the log of events")
 }
 
 /// What a look at a container showed.
