@@ -4,7 +4,6 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use hull_sys::descriptor::leave_to_exec;
 use hull_sys::mount::{Attributes, add_attributes, add_attributes_at};
@@ -47,7 +46,8 @@ pub const DEFAULT_READONLY_PATHS: &[&str] =
 /// one tenant of another's load, so it is masked too.
 pub fn thermal_throttle_paths() -> Vec<String> {
     // Every CPU has one or none has.
-    if !Path::new("/sys/devices/system/cpu/cpu0/thermal_throttle").exists() {
+    let first = c"/sys/devices/system/cpu/cpu0/thermal_throttle";
+    if rustix::fs::access(first, rustix::fs::Access::EXISTS).is_err() {
         return Vec::new();
     }
     let Ok(cpus) = std::fs::read_dir("/sys/devices/system/cpu") else { return Vec::new() };

@@ -1,12 +1,11 @@
 //! What the probe can be asked to do.
 
 use std::io::{Read, Write};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::view::View;
 
-type Outcome = Result<ExitCode, String>;
+type Outcome = Result<u8, String>;
 
 /// Runs the mode named by the first argument; the name the program was started by does not count.
 ///
@@ -29,8 +28,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         [] | ["view"] => view(),
-        ["true"] => Ok(ExitCode::SUCCESS),
-        ["exit", code] => Ok(ExitCode::from(number::<u8>(code)?)),
+        ["true"] => Ok(0),
+        ["exit", code] => Ok(number(code)?),
         ["sleep"] => sleep(u64::MAX),
         ["sleep", seconds] => sleep(number(seconds)?),
         ["echo", ref rest @ ..] => print(&format!("{}\n", rest.join(" "))),
@@ -43,7 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         }
         ["write", path, text] => {
             std::fs::write(path, text).map_err(|e| format!("{path}: {e}"))?;
-            Ok(ExitCode::SUCCESS)
+            Ok(0)
         }
         ["allocate", mebibytes] => allocate(number(mebibytes)?),
         ["processes", count] => processes(number(count)?),
@@ -59,12 +58,12 @@ fn view() -> Outcome {
 
 fn sleep(seconds: u64) -> Outcome {
     std::thread::sleep(Duration::from_secs(seconds));
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 fn print(text: &str) -> Outcome {
     std::io::stdout().write_all(text.as_bytes()).map_err(|e| format!("stdout: {e}"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 fn cat() -> Outcome {
@@ -72,7 +71,7 @@ fn cat() -> Outcome {
     loop {
         let length = std::io::stdin().read(&mut buffer).map_err(|e| format!("stdin: {e}"))?;
         if length == 0 {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(0);
         }
         let mut stdout = std::io::stdout();
         stdout.write_all(&buffer[..length]).map_err(|e| format!("stdout: {e}"))?;
@@ -86,7 +85,7 @@ fn spin_output(lines: u64) -> Outcome {
         writeln!(stdout, "{line:063}").map_err(|e| format!("stdout: {e}"))?;
     }
     stdout.flush().map_err(|e| format!("stdout: {e}"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 fn both(word: &str) -> Outcome {
@@ -94,7 +93,7 @@ fn both(word: &str) -> Outcome {
     std::io::stderr()
         .write_all(format!("{word} err\n").as_bytes())
         .map_err(|e| format!("stderr: {e}"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 fn size() -> Outcome {

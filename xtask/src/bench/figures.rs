@@ -61,3 +61,17 @@ pub(crate) fn busy_time() -> Result<Duration> {
     };
     Ok(Duration::from_millis((user + nice + system + irq + softirq) * 10))
 }
+
+/// Waits, for a bounded time, until the machine has nothing to do: what an engine leaves to be
+/// done after its command would be counted against the next one.
+pub(crate) fn come_to_rest() -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(100);
+    for _ in 0..50 {
+        let before = busy_time()?;
+        std::thread::sleep(LOOK);
+        if busy_time()? - before <= LOOK / 5 {
+            break;
+        }
+    }
+    Ok(())
+}

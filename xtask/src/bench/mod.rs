@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::agent::Agent;
 use self::engines::{Bench, Engine};
-use self::figures::{Figures, busy_time, milliseconds};
+use self::figures::{Figures, busy_time, come_to_rest, milliseconds};
 use crate::{build, run};
 
 pub(crate) fn bench(words: &[String]) -> Result<()> {
@@ -79,6 +79,7 @@ fn at_once(bench: &mut Bench, runs: usize) -> Result<()> {
     for round in 0..runs.div_ceil(4) + 1 {
         for engine in &mut bench.engines {
             let Some(words) = engine.run.clone() else { continue };
+            come_to_rest()?;
             let took = bench.agents[engine.agent].time(&words, round, COUNT)?;
             if round > 0 {
                 figures.add(&engine.name, took);
@@ -90,6 +91,7 @@ fn at_once(bench: &mut Bench, runs: usize) -> Result<()> {
     let hull = bench.engines.iter().find(|engine| engine.name == "hull").context("no hull")?;
     let words = hull.run.clone().context("hull cannot run")?;
     let (agent, count) = (hull.agent, 200);
+    come_to_rest()?;
     let before = busy_time()?;
     for round in 0..count {
         bench.agents[agent].time(&words, round, 1)?;

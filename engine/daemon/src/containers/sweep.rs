@@ -4,9 +4,11 @@ use super::host;
 use super::stored::{Container, state_of};
 use crate::error::ApiError;
 use crate::service::{Engine, Service};
-use hull_shim::protocol::RestartPolicy;
+use hull_shim::protocol::{LOCK, RestartPolicy};
 use hull_shim::state::ContainerState;
 use hull_store::Store;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 
 /// Releases what dead shims left, of every container that has a run directory.
 ///
@@ -33,7 +35,8 @@ pub(crate) async fn look_after(service: &Service, own: &str) -> Result<(), ApiEr
     let back = service
         .run(move |engine| {
             let store = engine.store()?;
-            let ids = with_run_directory(store)?.into_iter().filter(|id| *id != own);
+            let others = with_run_directory(store)?.into_iter().filter(|id| *id != own);
+            let ids = others.filter(|id| !has_shim(store, id));
             Ok(ids.filter(|id| wanted(store, id, is_wanted_after_loss)).collect::<Vec<_>>())
         })
         .await?;
@@ -56,6 +59,15 @@ pub(crate) async fn start_after_boot(service: &Service) -> Result<(), ApiError> 
         .await?;
     start_all(service, back).await;
     Ok(())
+}
+
+/// Whether a shim of this container lives for certain: three system calls, where a look at all of
+/// its state takes a dozen.
+fn has_shim(store: &Store, id: &str) -> bool {
+    let lock = store.exec_root().join("containers").join(id).join(LOCK);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let Ok(lock) = rustix::fs::open(lock, flags, Mode::empty()) else { return false };
+    flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
 
 async fn start_all(service: &Service, ids: Vec<String>) {
