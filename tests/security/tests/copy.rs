@@ -13,8 +13,8 @@ fn while_swapping(real: &Path, link: &Path, work: impl FnOnce()) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                exchange(real, link);
-                swaps.fetch_add(1, Ordering::Relaxed);
+                // A copy onto the link replaces it: for a moment there is none.
+                swaps.fetch_add(u64::from(exchange(real, link)), Ordering::Relaxed);
             }
         });
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));

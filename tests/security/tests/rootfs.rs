@@ -165,7 +165,7 @@ fn privileged_cve_2021_30465_destination_swapped_while_mounting() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                exchange(&shared.join("way"), &shared.join("link"));
+                assert!(exchange(&shared.join("way"), &shared.join("link")));
             }
         });
         let bind = format!("{}:/shared", shared.display());

@@ -315,10 +315,16 @@ pub fn keep_open_at_exec(descriptor: impl std::os::fd::AsFd) {
     rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty()).unwrap();
 }
 
-/// Swaps two paths in one step.
-pub fn exchange(one: &Path, other: &Path) {
+/// Swaps two paths in one step; false if one of them is not there at this moment.
+pub fn exchange(one: &Path, other: &Path) -> bool {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Err(rustix::io::Errno::NOENT) => false,
+        swapped => {
+            swapped.unwrap();
+            true
+        }
+    }
 }
 
 /// Sets an extended attribute.
