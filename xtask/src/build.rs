@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::run;
 
 /// The programs of an install, and the probe of the tests last.
-const PROGRAMS: [&str; 4] = ["hull", "hull-shim", "hull-worker", "hull-probe"];
+const PROGRAMS: [&str; 5] = ["hull", "hull-shim", "hull-worker", "hull-transfer", "hull-probe"];
 
 /// Builds the release programs; returns the folder that holds them.
 pub(crate) fn release() -> Result<PathBuf> {
@@ -22,6 +22,8 @@ pub(crate) fn release() -> Result<PathBuf> {
         "hull-shim",
         "--package",
         "hull-worker",
+        "--package",
+        "hull-transfer",
         "--package",
         "hull-probe",
     ]))?;
@@ -39,7 +41,7 @@ pub(crate) fn dist(words: &[String]) -> Result<()> {
     let destination = words.first().map_or_else(|| run::root().join("target/dist"), PathBuf::from);
     fs::create_dir_all(&destination)?;
     let mut total = 0;
-    for program in &PROGRAMS[..3] {
+    for program in &PROGRAMS[..4] {
         let to = destination.join(program);
         total += fs::copy(folder.join(program), &to)
             .with_context(|| format!("cannot write {}", to.display()))?;

@@ -16,8 +16,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hull-api", &["hull-oci"]),
     ("hull-builder", &["hull-oci"]),
     ("hull-store", &["hull-oci", "hull-sys"]),
+    ("hull-registry", &["hull-oci", "hull-sys"]),
     ("hull-sandbox", &["hull-sys"]),
     ("hull-shim", &["hull-events", "hull-sandbox", "hull-sys"]),
+    ("hull-transfer", &["hull-oci", "hull-registry", "hull-sys"]),
     ("hull-worker", &["hull-oci", "hull-store", "hull-sys"]),
     (
         "hull-daemon",
@@ -26,10 +28,12 @@ const EDGES: &[(&str, &[&str])] = &[
             "hull-builder",
             "hull-events",
             "hull-oci",
+            "hull-registry",
             "hull-sandbox",
             "hull-shim",
             "hull-store",
             "hull-sys",
+            "hull-transfer",
             "hull-worker",
         ],
     ),
@@ -44,6 +48,7 @@ const EDGES: &[(&str, &[&str])] = &[
 /// What the helper processes may not link (DESIGN: least privilege by process).
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("hull-shim", &["tokio", "hyper", "rustls", "wasmtime", "ring", "zstd", "flate2", "clap"]),
+    ("hull-transfer", &["wasmtime", "clap", "hull-store", "hull-sandbox", "aws-lc-rs"]),
     ("hull-worker", &["tokio", "hyper", "rustls", "wasmtime", "clap", "hull-sandbox"]),
 ];
 

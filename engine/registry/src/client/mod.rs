@@ -1,0 +1,1 @@
+//! The client: what hull-transfer asks of registries.

@@ -1,0 +1,1 @@
+//! A registry: distribution-spec 1.1 over a store that someone else holds.

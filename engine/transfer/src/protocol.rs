@@ -1,0 +1,215 @@
+//! What a process is asked and what it answers.
+//!
+//! Messages as in `hull_sys::message`: one line of JSON, then, where the message says so, raw bytes
+//! to its end. First comes the [`Session`](crate::Session), answered by [`Answer::Ready`]; then
+//! calls, each answered by any number of [`Answer::Progress`] and one [`Answer::Done`] or
+//! [`Answer::Failed`] with its id, in whatever order they end.
+
+use hull_oci::{Descriptor, Digest, Reference};
+use hull_registry::auth::Secret;
+use serde::{Deserialize, Serialize};
+
+/// The longest message: a manifest and its frame.
+pub(crate) const MAX_MESSAGE: usize = 9 << 20;
+
+/// One call.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Call {
+    pub(crate) id: u64,
+    pub(crate) request: Request,
+}
+
+/// What a call asks for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    Resolve {
+        reference: Reference,
+    },
+    Manifest {
+        reference: Reference,
+    },
+    Document {
+        repository: Reference,
+        descriptor: Descriptor,
+    },
+    /// Descriptors: 0 = ingest, 1 = pipe if there is one.
+    Blob {
+        repository: Reference,
+        descriptor: Descriptor,
+        have: u64,
+        pipe: bool,
+        foreign: bool,
+    },
+    Tags {
+        repository: Reference,
+    },
+    Search {
+        registry: String,
+        term: String,
+        limit: usize,
+    },
+    Referrers {
+        repository: Reference,
+        digest: Digest,
+    },
+    Exists {
+        repository: Reference,
+        digest: Digest,
+    },
+    Mount {
+        repository: Reference,
+        from: Reference,
+        digest: Digest,
+    },
+    /// Descriptors: 0 = the blob, a file.
+    Upload {
+        repository: Reference,
+        descriptor: Descriptor,
+    },
+    /// Descriptors: 0 = the blob, a stream.
+    UploadStream {
+        repository: Reference,
+    },
+    /// Raw bytes: the manifest.
+    PutManifest {
+        reference: Reference,
+        media_type: String,
+    },
+    DeleteManifest {
+        reference: Reference,
+    },
+    Login {
+        registry: String,
+    },
+}
+
+/// One message of the process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) id: u64,
+    pub(crate) answer: Answer,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// To the session: the process is sealed.
+    Ready,
+    /// Bytes so far.
+    Progress(u64),
+    /// The end of a call.
+    Done(Outcome),
+    /// The end of a call.
+    Failed(Failure),
+}
+
+/// What a call that worked answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Nothing,
+    Is(bool),
+    Digest(Digest),
+    Descriptor(Descriptor),
+    /// Raw bytes: the document.
+    Document(Descriptor),
+    Descriptors(Vec<Descriptor>),
+    Names(Vec<String>),
+    Found(Vec<SearchResult>),
+    Login(LoginOutcome),
+}
+
+/// A document and what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Media type as the registry names it (empty if it does not), digest and size as computed.
+    pub descriptor: Descriptor,
+    /// The bytes as they came.
+    pub bytes: Vec<u8>,
+}
+
+/// One repository that a search found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchResult {
+    /// Its name, as the registry shows it.
+    pub name: String,
+    /// What its owner says of it.
+    pub description: String,
+    /// How many people liked it.
+    pub stars: u64,
+    /// Whether the registry's owner vouches for it.
+    pub official: bool,
+    /// Whether it is built by the registry.
+    pub automated: bool,
+}
+
+/// What came of a login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginOutcome {
+    /// To be kept instead of the password, if the registry gives one.
+    pub identity_token: Option<Secret>,
+    /// One line for the user.
+    pub status: String,
+}
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The registry has no such repository, manifest or blob.
+    NotFound,
+    /// The registry does not know who asks, or refuses the credentials.
+    Unauthorized,
+    /// It knows, and says no.
+    Denied,
+    /// What came is not what it says it is, or breaks the protocol.
+    Invalid,
+    /// The registry cannot be reached, does not answer, or is too busy.
+    Unavailable,
+    /// The registry does not have this feature.
+    Unsupported,
+    /// A fault on our side.
+    Internal,
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind.
+    pub kind: FailureKind,
+    /// One line: what, on which registry and repository.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A message of JSON and raw bytes.
+pub(crate) fn frame(head: &impl Serialize, raw: &[u8]) -> Vec<u8> {
+    let mut frame = serde_json::to_vec(head).expect("messages have text keys");
+    frame.reserve_exact(raw.len() + 1);
+    frame.push(b'\n');
+    frame.extend_from_slice(raw);
+    frame
+}
+
+/// The two parts of a message; `None` if it is none.
+pub(crate) fn unframe<T: for<'a> Deserialize<'a>>(mut frame: Vec<u8>) -> Option<(T, Vec<u8>)> {
+    let end = frame.iter().position(|byte| *byte == b'\n')?;
+    let head = serde_json::from_slice(&frame[..end]).ok()?;
+    frame.drain(..=end);
+    Some((head, frame))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames() {
+        let head = Reply { id: 7, answer: Answer::Progress(9) };
+        let (back, raw) = unframe::<Reply>(frame(&head, b"a\nb")).unwrap();
+        assert_eq!((back.id, raw.as_slice()), (7, b"a\nb".as_slice()));
+        assert!(unframe::<Reply>(b"{}".to_vec()).is_none());
+    }
+}
