@@ -13,6 +13,7 @@ pub mod image;
 mod network;
 pub mod null;
 mod path_stat;
+pub mod registry;
 mod stats;
 pub mod stream;
 mod system;
