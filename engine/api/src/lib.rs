@@ -5,6 +5,7 @@
 //! names is kept where ignoring it would be unsafe (see [`HostConfig::rest`]) and otherwise
 //! dropped. Nothing here does I/O or decides anything.
 
+pub mod build;
 mod container;
 mod error;
 mod exec;
