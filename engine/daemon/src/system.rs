@@ -275,14 +275,18 @@ pub(crate) async fn collect(service: &Service) -> Result<Response, ApiError> {
     let collected = service
         .run_long(|engine| {
             containers::sweep(engine)?;
-            Ok(engine.store()?.collect()?)
+            Ok(engine.store()?.collect_all()?)
         })
         .await?;
     let layers = collected.layers.iter().map(|layer| format!("layer {layer}"));
     let blobs = collected.blobs.iter().map(|blob| format!("blob {blob}"));
     json(&StoreCollectResponse {
         deleted: layers.chain(blobs).collect(),
-        leftovers: collected.ingests + collected.leases + collected.names + collected.trash,
+        leftovers: collected.ingests
+            + collected.leases
+            + collected.names
+            + collected.knowledge
+            + collected.trash,
         space_reclaimed: collected.bytes,
         blocked: collected.blocked,
     })

@@ -21,6 +21,9 @@
 //! events/                        what happened, see `hull-events`; bounded, not kept by anything here
 //! leases/<random>                digests, one per line; void when nobody holds its lock
 //! ingest/<random>                unfinished writes; void when nobody holds its lock
+//! ingest/<algorithm>-<hex>       what has arrived of a blob; kept a week for who continues it
+//! digests/<algorithm>/<hex>      a symbolic link whose text tells what is known of that blob:
+//!                                its diffID if it is a layer, and repositories that have it
 //! trash/<any>                    on its way out, any process may finish the removal
 //! ```
 //!
@@ -49,7 +52,7 @@ pub(crate) const GC_LOCK: &str = "gc.lock";
 pub(crate) const LAYER_MODE: &str = "layer-mode";
 
 /// Directories of a store, parents first.
-pub(crate) const DIRECTORIES: [&str; 15] = [
+pub(crate) const DIRECTORIES: [&str; 18] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
@@ -57,6 +60,9 @@ pub(crate) const DIRECTORIES: [&str; 15] = [
     "images",
     "images/sha256",
     "images/sha512",
+    "digests",
+    "digests/sha256",
+    "digests/sha512",
     "refs",
     "containers",
     "names",

@@ -19,11 +19,11 @@ pub mod layer;
 pub mod layers;
 pub mod snapshot;
 
-pub use content::{Blob, Blobs, CommitError, Ingest, ReadError};
+pub use content::{Blob, Blobs, CommitError, Ingest, Partial, ReadError};
 pub use error::{ErrorKind, FileError};
 pub use gc::{
-    CheckError, CheckOptions, CheckReport, CollectError, Collected, Problem, ProblemKind, Usage,
-    UsageError,
+    CheckError, CheckOptions, CheckReport, CollectError, Collected, Evicted, Problem, ProblemKind,
+    Usage, UsageError,
 };
 pub use layer::LayerReport;
 pub use layers::{
@@ -32,8 +32,8 @@ pub use layers::{
 };
 pub use metadata::{
     ContainerRecord, CreateContainerError, CreateVolumeError, FindContainerError, FindVolumeError,
-    ImageRecord, Lease, NameError, PutImageError, RecordError, RemoveVolumeError, SetRefError,
-    UpdateError, VolumeRecord, is_name,
+    ImageRecord, Lease, NameError, Provenance, PutImageError, RecordError, RemoveVolumeError,
+    SetRefError, UpdateError, VolumeRecord, is_name,
 };
 pub use open::{OpenError, Store, StoreOptions};
 pub use root::Durability;

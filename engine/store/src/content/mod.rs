@@ -11,14 +11,18 @@
 //! A collection removes blobs that nothing refers to: whoever writes one adds its digest to a
 //! [`Lease`](crate::Lease) first and holds that until something else refers to it.
 //!
-//! An unfinished write is a file without a name: it is gone with its process.
+//! An unfinished write is a file without a name: it is gone with its process. What comes over a
+//! network has a name from the beginning, see [`Partial`]: it can be continued.
 //!
 //! Invariant: a file under `blobs/` hashes to its own name.
 
 mod ingest;
+mod partial;
 mod read;
 
 pub use ingest::{Blob, CommitError, Ingest};
+pub use partial::Partial;
+pub(crate) use partial::{is_fresh, is_partial};
 pub use read::ReadError;
 pub(crate) use read::size_of;
 
@@ -28,6 +32,12 @@ use crate::Store;
 #[derive(Debug, Clone, Copy)]
 pub struct Blobs<'a> {
     store: &'a Store,
+}
+
+impl<'a> Blobs<'a> {
+    pub(crate) fn store(self) -> &'a Store {
+        self.store
+    }
 }
 
 impl Store {

@@ -122,6 +122,44 @@ fn an_uncompressed_layer_is_read_by_its_digest() {
 }
 
 #[test]
+fn what_has_arrived_is_continued_and_becomes_a_blob() {
+    let fixture = Fixture::new();
+    let digest = Digest::sha256(b"first second");
+    let partial = fixture.store.blobs().try_partial(&digest).unwrap().unwrap();
+    partial.file().write_all(b"first ").unwrap();
+    assert!(fixture.reopened().blobs().try_partial(&digest).unwrap().is_none(), "it is locked");
+    drop(partial);
+    let store = fixture.reopened();
+    let partial = store.blobs().try_partial(&digest).unwrap().unwrap();
+    assert_eq!(partial.len().unwrap(), 6);
+    let mut file = partial.file();
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();
+    file.write_all(b"second").unwrap();
+    assert_eq!(partial.commit().unwrap().size, 12);
+    assert_eq!(store.blobs().read(&digest, 99).unwrap(), b"first second");
+    let path = fixture.path(&super::blob_path(&digest));
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o444);
+    assert!(fixture.entries("ingest").is_empty());
+}
+
+#[test]
+fn a_writer_that_waited_does_not_write_into_the_blob() {
+    let fixture = Fixture::new();
+    let digest = Digest::sha256(b"whole");
+    let partial = fixture.store.blobs().try_partial(&digest).unwrap().unwrap();
+    partial.file().write_all(b"whole").unwrap();
+    partial.commit().unwrap();
+    let late = fixture.store.blobs().try_partial(&digest).unwrap().unwrap();
+    assert!(late.is_empty().unwrap(), "a file of its own");
+    drop(late);
+    assert!(fixture.entries("ingest").is_empty(), "an empty one is not kept");
+    let discarded = fixture.store.blobs().try_partial(&digest).unwrap().unwrap();
+    discarded.file().write_all(b"x").unwrap();
+    discarded.discard().unwrap();
+    assert!(fixture.entries("ingest").is_empty());
+}
+
+#[test]
 fn many_writers_of_one_blob_agree() {
     let fixture = Fixture::new();
     let bytes = vec![7; 300_000];

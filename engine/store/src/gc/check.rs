@@ -104,6 +104,7 @@ impl Store {
         check.layers()?;
         check.images()?;
         check.references()?;
+        check.knowledge()?;
         check.containers()?;
         check.names()?;
         check.volumes()?;
@@ -385,6 +386,27 @@ impl Check<'_> {
             self.problem(format_args!("reference {reference}"), fault.0, fault.1);
             if self.options.repair && self.store.remove_ref(&reference)? {
                 self.repaired("removed");
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of blobs can be had anew, so all that can be wrong is that it says nothing.
+    fn knowledge(&mut self) -> Result<(), FileError> {
+        for algorithm in ["sha256", "sha512"] {
+            for name in self.store.root.list_text(&format!("digests/{algorithm}"))? {
+                self.report.checked += 1;
+                let path = format!("digests/{algorithm}/{name}");
+                let fault = match format!("{algorithm}:{name}").parse::<Digest>() {
+                    Err(_) => "not named by a digest",
+                    Ok(digest) if self.store.provenance(&digest)?.is_none() => "it says nothing",
+                    Ok(_) => continue,
+                };
+                // Collected meanwhile.
+                if size_of(&self.store.root, &path)?.is_some() {
+                    self.problem(&path, ProblemKind::Unreadable, fault);
+                    self.quarantine(&path)?;
+                }
             }
         }
         Ok(())

@@ -6,10 +6,10 @@ use hull_oci::Digest;
 
 use super::mark::{Marks, is_locked};
 use crate::Store;
-use crate::content::blob_path;
+use crate::content::{blob_path, is_fresh, is_partial};
 use crate::error::{ErrorKind, FileError};
 use crate::layers::layer_path;
-use crate::metadata::{ContainerRecord, name, record};
+use crate::metadata::{ContainerRecord, name, provenance_path, record};
 use crate::tree::{self, Meter};
 
 /// Renames under one holding of the exclusive lock.
@@ -26,6 +26,8 @@ pub struct Collected {
     pub ingests: u64,
     /// Leases of processes that died.
     pub leases: u64,
+    /// What is known of blobs and layers that are gone.
+    pub knowledge: u64,
     /// Names of containers that do not exist.
     pub names: u64,
     /// Entries of the trash.
@@ -54,6 +56,15 @@ impl CollectError {
     }
 }
 
+/// Which partly arrived blobs a collection leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrived {
+    /// Those that somebody may still continue.
+    Lately,
+    /// None but those that are being fetched.
+    Never,
+}
+
 #[derive(Debug, Clone)]
 enum Victim {
     Blob(Digest),
@@ -62,11 +73,21 @@ enum Victim {
 
 impl Store {
     /// Removes what nothing refers to, while everything else goes on: blobs and layers, what dead
-    /// processes left, and the trash.
+    /// processes left, and the trash. What has arrived of blobs lately stays, to be continued.
     pub fn collect(&self) -> Result<Collected, CollectError> {
+        self.collect_leaving(Arrived::Lately)
+    }
+
+    /// The same, and removes what has arrived of blobs that nobody is fetching now.
+    pub fn collect_all(&self) -> Result<Collected, CollectError> {
+        self.collect_leaving(Arrived::Never)
+    }
+
+    fn collect_leaving(&self, kept: Arrived) -> Result<Collected, CollectError> {
         let mut collected = Collected::default();
-        self.sweep_leftovers(&mut collected)?;
+        self.sweep_leftovers(kept, &mut collected)?;
         self.sweep_content(&mut collected)?;
+        self.sweep_knowledge(&mut collected)?;
         self.empty_trash(&mut collected)?;
         Ok(collected)
     }
@@ -119,10 +140,13 @@ impl Store {
     }
 
     /// What processes that died left behind: it is theirs no more because its lock is free.
-    fn sweep_leftovers(&self, collected: &mut Collected) -> Result<(), FileError> {
+    fn sweep_leftovers(&self, kept: Arrived, collected: &mut Collected) -> Result<(), FileError> {
         for entry in self.root.list("ingest")? {
             let Some(entry) = entry.to_str() else { continue };
             let path = format!("ingest/{entry}");
+            if kept == Arrived::Lately && is_partial(entry) && is_fresh(&self.root, &path)? {
+                continue;
+            }
             let _lock = self.root.lock_exclusive()?;
             if !self.is_held(&path)? && self.root.discard(&path)?.is_some() {
                 collected.ingests += 1;
@@ -141,6 +165,20 @@ impl Store {
                 if self.is_stale_name(&entry)? && self.root.unlink(&format!("names/{entry}"))? {
                     collected.names += 1;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of blobs that are gone with their layers.
+    fn sweep_knowledge(&self, collected: &mut Collected) -> Result<(), FileError> {
+        for digest in self.known_digests()? {
+            if !self.is_idle_knowledge(&digest)? {
+                continue;
+            }
+            let _lock = self.root.lock_exclusive()?;
+            if self.is_idle_knowledge(&digest)? && self.root.unlink(&provenance_path(&digest))? {
+                collected.knowledge += 1;
             }
         }
         Ok(())
@@ -166,7 +204,7 @@ impl Store {
     }
 
     /// Removes what lies in the trash. What resists does not keep the rest there.
-    fn empty_trash(&self, collected: &mut Collected) -> Result<(), FileError> {
+    pub(super) fn empty_trash(&self, collected: &mut Collected) -> Result<(), FileError> {
         let mut first = Ok(());
         for entry in self.root.list("trash")? {
             let Some(entry) = entry.to_str() else { continue };

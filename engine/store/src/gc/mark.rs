@@ -23,6 +23,8 @@ pub(crate) struct Marks {
     pub(crate) compressed: HashMap<Digest, u64>,
     /// DiffIDs.
     pub(crate) layers: HashSet<Digest>,
+    /// Compressed layers that must stay whatever the budget says.
+    pub(crate) pinned: HashSet<Digest>,
     /// Blobs or layers that a living lease holds.
     pub(crate) leased: HashSet<Digest>,
     /// What was looked into already.

@@ -8,11 +8,13 @@
 
 mod check;
 mod collect;
+mod evict;
 mod mark;
 mod usage;
 
 pub use check::{CheckError, CheckOptions, CheckReport, Problem, ProblemKind};
 pub use collect::{CollectError, Collected};
+pub use evict::Evicted;
 pub use usage::{Usage, UsageError};
 
 #[cfg(test)]

@@ -47,6 +47,115 @@ fn what_nothing_refers_to_is_removed() {
 }
 
 #[test]
+fn what_has_arrived_of_a_blob_stays_for_a_week() {
+    let fixture = Fixture::new();
+    let path = format!("ingest/sha256-{}", Digest::sha256(b"later").hex());
+    let begin = || {
+        let digest = Digest::sha256(b"later");
+        let partial = fixture.store.blobs().try_partial(&digest).unwrap().unwrap();
+        std::io::Write::write_all(&mut partial.file(), &[7; 9000]).unwrap();
+        partial
+    };
+    drop(begin());
+    assert_eq!(fixture.store.collect().unwrap().ingests, 0);
+    let usage = fixture.store.usage().unwrap();
+    assert!(usage.ingest >= 9000);
+    assert_eq!(usage.total(), fixture.du());
+    let week = std::time::Duration::from_hours(8 * 24);
+    let file = fs::File::options().write(true).open(fixture.path(&path)).unwrap();
+    file.set_modified(std::time::SystemTime::now() - week).unwrap();
+    let held = fixture.store.blobs().try_partial(&Digest::sha256(b"later")).unwrap().unwrap();
+    assert_eq!(fixture.reopened().collect_all().unwrap().ingests, 0, "somebody fetches it");
+    drop(held);
+    assert_eq!(fixture.store.collect().unwrap().ingests, 1);
+    drop(begin());
+    assert_eq!(fixture.store.collect_all().unwrap().ingests, 1);
+    assert!(fixture.entries("ingest").is_empty());
+    assert_sound(&fixture);
+}
+
+/// An image with a compressed copy that came from a registry, of a layer that is here.
+fn pulled(fixture: &Fixture, name: &str) -> (Digest, Digest) {
+    let layer = fixture.layer(name);
+    let (manifest, _) = fixture.image(name, std::slice::from_ref(&layer));
+    let copy = Digest::sha256(format!("compressed {name}").as_bytes());
+    let origin = reference("registry.example/team/app:1");
+    fixture.store.learn(&copy, 100, Some(&layer), Some(&origin)).unwrap();
+    (manifest, copy)
+}
+
+#[test]
+fn the_least_recently_used_copies_go_first() {
+    let fixture = Fixture::new();
+    let copies: Vec<_> = ["a", "b", "c"].iter().map(|name| pulled(&fixture, name).1).collect();
+    let made_here = fixture.layer("made here");
+    fixture.image("made here", &[made_here]);
+    let used = |copy: &Digest, ago: u64| {
+        let path = fixture.path(&crate::content::blob_path(copy));
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(ago);
+        fs::File::open(path).unwrap().set_modified(time).unwrap();
+    };
+    used(&copies[0], 30);
+    used(&copies[1], 20);
+    used(&copies[2], 10);
+    fixture.store.blobs().used(&copies[0]).unwrap();
+    let total = fixture.store.usage().unwrap().compressed;
+    let one = total / 4;
+    assert_eq!(fixture.store.evict_copies(total).unwrap(), crate::Evicted::default());
+    let evicted = fixture.store.evict_copies(total - 1).unwrap();
+    assert_eq!((evicted.copies, evicted.bytes), (vec![copies[1].clone()], one));
+    let lease = fixture.store.lease().unwrap();
+    lease.add(&copies[0]).unwrap();
+    assert_eq!(fixture.store.evict_copies(0).unwrap().copies, [copies[2].clone()]);
+    drop(lease);
+    assert_eq!(fixture.store.evict_copies(0).unwrap().copies, [copies[0].clone()]);
+    assert_eq!(fixture.store.usage().unwrap().compressed, one, "what no registry has stays");
+    assert!(fixture.entries("trash").is_empty());
+    assert_sound(&fixture);
+}
+
+#[test]
+fn a_copy_without_its_layer_is_not_spared() {
+    let fixture = Fixture::new();
+    let (_, copy) = pulled(&fixture, "artifact");
+    let layer = fixture.store.layers().list().unwrap().remove(0);
+    fixture.store.root.discard(&crate::layers::layer_path(&layer)).unwrap();
+    assert_eq!(fixture.store.layer_of(&copy).unwrap(), None);
+    assert!(fixture.store.evict_copies(0).unwrap().copies.is_empty());
+}
+
+#[test]
+fn what_is_known_of_a_blob_goes_with_its_layer() {
+    let fixture = Fixture::new();
+    let (manifest, copy) = pulled(&fixture, "app");
+    let layer = fixture.store.layers().list().unwrap().remove(0);
+    assert_eq!(fixture.store.layer_of(&copy).unwrap(), Some(layer.clone()));
+    let other = reference("mirror.example/app");
+    fixture.store.learn(&copy, 100, None, Some(&other)).unwrap();
+    let known = fixture.store.provenance(&copy).unwrap().unwrap();
+    assert_eq!(known.diff_id, Some(layer));
+    assert_eq!(known.origins, [other, reference("registry.example/team/app")]);
+    assert_eq!(fixture.store.evict_copies(0).unwrap().copies, std::slice::from_ref(&copy));
+    fixture.store.collect().unwrap();
+    assert!(fixture.store.provenance(&copy).unwrap().is_some(), "the layer is still here");
+    fixture.store.remove_image(&manifest).unwrap();
+    assert_eq!(fixture.store.collect().unwrap().knowledge, 1);
+    assert_eq!(fixture.store.provenance(&copy).unwrap(), None);
+    assert_eq!(fixture.store.usage().unwrap().total(), fixture.du());
+}
+
+#[test]
+fn knowledge_that_says_nothing_is_a_problem_that_repair_solves() {
+    let fixture = Fixture::new();
+    let path = fixture.path(&format!("digests/sha256/{}", Digest::sha256(b"x").hex()));
+    std::os::unix::fs::symlink("nonsense", path).unwrap();
+    let report = fixture.store.check(DEEP).unwrap();
+    assert_eq!(report.problems.len(), 1, "{report:#?}");
+    assert!(fixture.store.check(REPAIR).unwrap().is_sound());
+    assert_sound(&fixture);
+}
+
+#[test]
 fn a_container_keeps_its_layers_and_its_config() {
     let fixture = Fixture::new();
     let layer = fixture.layer("used");
