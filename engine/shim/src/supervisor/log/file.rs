@@ -86,8 +86,12 @@ impl LogFile {
     fn rotate(&self) -> io::Result<File> {
         let container = self.container.as_fd();
         let name = |age: u32| if age == 0 { PATH.to_owned() } else { format!("{PATH}.{age}") };
-        if self.config.max_file <= 1 {
-            rustix::fs::unlinkat(container, PATH, AtFlags::empty())?;
+        let oldest = name(self.config.max_file.saturating_sub(1));
+        // Not left to the rename: ext4 writes a file to the disk before it replaces another, and
+        // most of a log that is written fast is gone before it need be written.
+        match rustix::fs::unlinkat(container, oldest, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
         }
         for age in (0..self.config.max_file.saturating_sub(1)).rev() {
             match rustix::fs::renameat(container, name(age), container, name(age + 1)) {

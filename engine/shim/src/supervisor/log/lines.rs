@@ -23,7 +23,7 @@ impl Lines {
         while !bytes.is_empty() {
             let room = MAX_ENTRY - self.held.len();
             let window = &bytes[..bytes.len().min(room)];
-            match window.iter().position(|&byte| byte == b'\n') {
+            match memchr::memchr(b'\n', window) {
                 Some(end) => {
                     let time = self.cut_at.take();
                     let line = self.joined(&window[..end]);

@@ -17,6 +17,7 @@ use hull_shim::protocol::LogConfig;
 use hull_shim::state::now;
 
 use self::file::LogFile;
+use self::json::Ending;
 use self::lines::Lines;
 use crate::output::Stream;
 
@@ -42,12 +43,14 @@ impl Log {
     /// Logs bytes of output.
     pub(crate) fn write(&mut self, stream: Stream, bytes: &[u8]) {
         let now = now();
-        let mut batch = Batch::new(&mut self.file, &mut self.dropped, &now);
+        let mut batch = Batch::new(&mut self.file, &mut self.dropped, stream, &now);
+        // Lines of usual length become about twice as long.
+        batch.entries.reserve(BATCH.min(bytes.len() * 2) + 256);
         let lines = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         };
-        lines.push(bytes, &now, |text, newline, time| batch.add(text, newline, stream, time));
+        lines.push(bytes, &now, |text, newline, time| batch.add(text, newline, time));
         batch.flush();
     }
 
@@ -61,28 +64,36 @@ impl Log {
             return;
         }
         let now = now();
-        let mut batch = Batch::new(&mut self.file, &mut self.dropped, &now);
-        lines.finish(&now, |text, newline, time| batch.add(text, newline, stream, time));
+        let mut batch = Batch::new(&mut self.file, &mut self.dropped, stream, &now);
+        lines.finish(&now, |text, newline, time| batch.add(text, newline, time));
         batch.flush();
     }
 }
 
-/// Entries on their way to the file.
+/// Entries of one stream on their way to the file.
 struct Batch<'a> {
     file: &'a mut LogFile,
     dropped: &'a mut u64,
+    stream: Stream,
     now: &'a str,
+    ending: Ending,
     entries: Vec<u8>,
     count: u64,
 }
 
 impl<'a> Batch<'a> {
-    fn new(file: &'a mut LogFile, dropped: &'a mut u64, now: &'a str) -> Self {
-        Self { file, dropped, now, entries: Vec::new(), count: 0 }
+    fn new(file: &'a mut LogFile, dropped: &'a mut u64, stream: Stream, now: &'a str) -> Self {
+        let ending = Ending::new(stream.name(), now);
+        Self { file, dropped, stream, now, ending, entries: Vec::new(), count: 0 }
     }
 
-    fn add(&mut self, text: &[u8], newline: bool, stream: Stream, time: &str) {
-        json::encode(&mut self.entries, text, newline, stream.name(), time);
+    fn add(&mut self, text: &[u8], newline: bool, time: &str) {
+        if time == self.now {
+            json::encode(&mut self.entries, text, newline, &self.ending);
+        } else {
+            let ending = Ending::new(self.stream.name(), time);
+            json::encode(&mut self.entries, text, newline, &ending);
+        }
         self.count += 1;
         if self.entries.len() >= BATCH {
             self.flush();
@@ -106,7 +117,8 @@ impl<'a> Batch<'a> {
     fn note_dropped(&mut self) -> bool {
         let notice = format!("hull: {} log entries were lost, the disk refused them", self.dropped);
         let mut entry = Vec::new();
-        json::encode(&mut entry, notice.as_bytes(), true, Stream::Stderr.name(), self.now);
+        let ending = Ending::new(Stream::Stderr.name(), self.now);
+        json::encode(&mut entry, notice.as_bytes(), true, &ending);
         self.file.append(&entry).is_ok()
     }
 }
