@@ -36,7 +36,16 @@ pub struct Running {
     pub cgroup: Cgroup,
     pub(crate) filter: Option<Vec<u64>>,
     pub(crate) ids: Option<IdRange>,
-    _root: OwnedFd,
+    root: OwnedFd,
+}
+
+impl Running {
+    /// Lets go of all but the container's root file system. Whoever closes that last waits until
+    /// its writable layer is on the disk.
+    #[must_use]
+    pub fn into_root(self) -> OwnedFd {
+        self.root
+    }
 }
 
 /// Starts a container.
@@ -61,15 +70,7 @@ pub fn start(spec: &Spec, inputs: Inputs, stdio: Stdio) -> Result<Running, Start
             // Layers and trees are held by the mounts made of them.
             used.extend(inputs.into_descriptors());
             close_all(used);
-            Running {
-                pid: child.pid,
-                pidfd: child.pidfd,
-                console,
-                cgroup,
-                filter,
-                ids,
-                _root: root,
-            }
+            Running { pid: child.pid, pidfd: child.pidfd, console, cgroup, filter, ids, root }
         }),
         Err(error) => {
             // The first error is what the user must see.

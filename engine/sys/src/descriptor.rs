@@ -1,7 +1,7 @@
 //! The descriptor table as a whole.
 
 use std::io;
-use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 
 /// Marks every descriptor from `first` on close-on-exec.
 ///
@@ -59,6 +59,21 @@ pub fn close_all(descriptors: impl IntoIterator<Item = OwnedFd>) {
         // As when an `OwnedFd` is dropped, there is nobody to tell.
         let _ = close_range(first, last, 0);
     }
+}
+
+/// Closes every descriptor but this one.
+///
+/// For a child of [`crate::clone::clone_process`] that does one thing with it and exits: all that
+/// its parent had open is still in the child's memory, and must not be used nor dropped.
+///
+/// # Errors
+/// The kernel's (close_range(2)).
+pub fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    if kept > 0 {
+        close_range(0, kept - 1, 0)?;
+    }
+    close_range(kept + 1, u32::MAX, 0)
 }
 
 fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {

@@ -24,6 +24,7 @@ use hull_shim::state::{ContainerState, Health};
 use rustix::fs::AtFlags;
 use rustix::process::Signal;
 
+use crate::closing::Closing;
 use crate::interest::Interest;
 use crate::start::{Container, Live, Start, internal, number};
 use crate::streams::Streams;
@@ -147,7 +148,7 @@ fn supervise(
 ) {
     let ended = Supervisor::new(container.clone(), state, live, starter).run();
     let Ended { mut exit, lasted, state, keep, running, mut streams, .. } = ended;
-    let Ended { listener, mut waiters, mut buffer, .. } = ended;
+    let Ended { listener, mut waiters, closing, mut buffer, .. } = ended;
     let removal = container.auto_remove.as_ref().filter(|_| !keep);
     let discarded = record_exit(container, removal, state, &mut exit);
     container.events.tell_exit(&exit, lasted, removal.is_some());
@@ -157,6 +158,7 @@ fn supervise(
     serve_rest(&mut streams, Some(Instant::now() + LAST_WORDS), &mut buffer);
     // Closes the overlay, which syncs its writable layer: the next start must find it unmounted.
     drop(running);
+    closing.into_iter().for_each(Closing::wait);
     if keep {
         forget_volatile(container);
     }

@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod attached;
+mod closing;
 mod control;
 mod detach;
 mod events;

@@ -18,6 +18,7 @@ use rustix::event::PollFlags;
 use rustix::net::SocketFlags;
 
 use crate::attached::Standing;
+use crate::closing::Closing;
 use crate::control::{Asked, Connection, Progress};
 use crate::exec::{self, Execs, no_exec};
 use crate::exit::exit_code;
@@ -39,6 +40,8 @@ pub(crate) struct Supervisor {
     listener: OwnedFd,
     /// `None` between two runs.
     running: Option<Running>,
+    /// What the last run wrote, on its way to the disk.
+    closing: Option<Closing>,
     streams: Streams,
     /// Of runs before, with clients who have not taken everything.
     former: Vec<Streams>,
@@ -73,6 +76,7 @@ pub(crate) struct Ended {
     /// It stays even if it was to remove itself.
     pub(crate) keep: bool,
     pub(crate) running: Option<Running>,
+    pub(crate) closing: Option<Closing>,
     pub(crate) streams: Vec<Streams>,
     pub(crate) listener: OwnedFd,
     pub(crate) waiters: Waiters,
@@ -83,6 +87,7 @@ pub(crate) struct Ended {
 #[derive(Debug, Clone, Copy)]
 enum Token {
     Exit,
+    Closed,
     Connect,
     Connection(usize),
     Waiter(usize),
@@ -108,6 +113,7 @@ impl Supervisor {
             state,
             listener,
             running: Some(running),
+            closing: None,
             streams,
             former: Vec::new(),
             monitor: health.map(Monitor::new),
@@ -152,6 +158,7 @@ impl Supervisor {
             state: ContainerState { manually_stopped: self.ordered.stop, ..self.state },
             keep: self.ordered.keep,
             running: self.running,
+            closing: self.closing,
             streams,
             listener: self.listener,
             waiters: self.waiters,
@@ -181,16 +188,18 @@ impl Supervisor {
         self.waiters.tell(exit);
         if let Some(running) = self.running.take() {
             remove_cgroup(&running);
-            // Unmounts what the next run mounts again.
-            drop(running);
+            // It is unmounted before the next run mounts it again.
+            self.closing = Closing::begin(running.into_root());
         }
         self.execs = Execs::default();
     }
 
-    /// Answers requests until then; false if one of them was to stop the container.
+    /// Answers requests until then, and until the last run's root is closed; false if one of them
+    /// was to stop the container.
     fn pause_until(&mut self, due: Instant) -> bool {
-        while !self.ordered.stop && Instant::now() < due {
-            self.round(Some(due));
+        let waits = |until: &Instant| Instant::now() < *until;
+        while !self.ordered.stop && (self.closing.is_some() || waits(&due)) {
+            self.round(Some(due).filter(waits));
         }
         !self.ordered.stop
     }
@@ -220,6 +229,7 @@ impl Supervisor {
         for (token, flags) in happened {
             match token {
                 Token::Exit => exited = true,
+                Token::Closed => self.closing.take().into_iter().for_each(Closing::wait),
                 Token::Connect => self.accept(),
                 Token::Connection(index) => self.advance(index),
                 Token::Waiter(index) => self.waiters.forget(index),
@@ -253,6 +263,9 @@ impl Supervisor {
         let mut all = Interest::new();
         if let Some(running) = &self.running {
             all.add(running.pidfd.as_fd(), PollFlags::IN, Token::Exit);
+        }
+        if let Some(closing) = &self.closing {
+            all.add(closing.as_fd(), PollFlags::IN, Token::Closed);
         }
         self.streams.interest(&mut all, Token::Stream);
         for (index, streams) in self.former.iter().enumerate() {
