@@ -11,12 +11,6 @@ use hull_test_support::image::{Compression, Image, compress};
 use hull_test_support::{Hull, needs};
 use serde_json::json;
 
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
-
 #[track_caller]
 fn nothing_happened(hull: &Hull) {
     assert_eq!(hull.ok(&["ps", "-aq"]), "", "containers are left");
@@ -40,7 +34,7 @@ fn privileged_no_such_image() {
 
 #[test]
 fn privileged_no_such_command() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.fails(&["run", "--rm", "probe", "absent"], 127, "absent");
     hull.fails(&["run", "--rm", "probe", "/absent"], 127, "/absent");
     nothing_happened(&hull);
@@ -91,7 +85,7 @@ fn privileged_image_for_another_machine() {
 
 #[test]
 fn privileged_bad_options() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     for (options, text) in [
         (&["--mount", "type=bind,source=/no/such/source,target=/x"][..], "/no/such/source"),
         (&["-v", "/etc/passwd/sub:/x"], "/etc/passwd/sub"),

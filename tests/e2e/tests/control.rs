@@ -3,24 +3,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use hull_test_support::busybox::{busybox_image, probe_image};
 use hull_test_support::{Hull, eventually};
-
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
-
-fn with_busybox() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&busybox_image()?, "busybox");
-    Some(hull)
-}
 
 #[test]
 fn privileged_a_paused_container_does_nothing() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "trap 'exit 4' TERM; n=0; while :; do echo $n; n=$((n+1)); sleep 0.02; done";
     hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     hull.wait_for_log("box", "3\n");
@@ -55,7 +42,7 @@ fn privileged_a_paused_container_does_nothing() {
 
 #[test]
 fn privileged_rename_while_it_runs() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "-d", "--rm", "--name", "one", "probe", "/probe", "sleep"]);
     hull.ok(&["create", "--name", "taken", "probe"]);
     hull.fails(&["rename", "one", "taken"], 1, "already in use by container");
@@ -75,7 +62,7 @@ fn privileged_rename_while_it_runs() {
 
 #[test]
 fn privileged_restart_keeps_what_removes_itself() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     hull.ok(&["run", "-d", "--rm", "--name", "box", "busybox", "sleep", "1000"]);
     let pid = hull.inspect("box", "{{.State.Pid}}");
     hull.ok(&["exec", "box", "touch", "/kept"]);
@@ -92,7 +79,7 @@ fn privileged_restart_keeps_what_removes_itself() {
 
 #[test]
 fn privileged_limits_change_while_it_runs() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "-d", "-m", "64m", "--name", "box", "probe", "/probe", "sleep"]);
     let words = ["update", "-m", "128m", "--cpus", "0.5", "--pids-limit", "33", "box"];
     assert_eq!(hull.ok(&words), "box");
@@ -115,7 +102,7 @@ fn privileged_limits_change_while_it_runs() {
 
 #[test]
 fn privileged_top_and_stats() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "sleep 1000 & while :; do :; done";
     hull.ok(&["run", "-d", "-u", "33", "--name", "box", "busybox", "sh", "-c", script]);
     let pid = hull.inspect("box", "{{.State.Pid}}");
@@ -147,7 +134,7 @@ fn privileged_top_and_stats() {
 
 #[test]
 fn privileged_wait_hears_of_what_others_do() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["create", "--name", "box", "probe", "/probe", "exit", "6"]);
     let wait = |condition: &str| {
         let mut command = hull.command(&["wait", "--condition", condition, "box"]);
@@ -185,7 +172,7 @@ fn privileged_wait_hears_of_what_others_do() {
 
 #[test]
 fn privileged_mounts_of_another_container() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     hull.ok(&["run", "--name", "one", "-v", "/data", "busybox", "sh", "-c", "echo hers > /data/f"]);
     let read = ["cat", "/data/f"];
     let two = ["run", "--rm", "--volumes-from", "one:ro", "busybox"];
@@ -209,7 +196,7 @@ fn privileged_mounts_of_another_container() {
 
 #[test]
 fn privileged_no_log_is_kept_where_none_is_wanted() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let words = ["run", "--name", "box", "--log-driver", "none", "busybox", "echo", "said"];
     assert_eq!(hull.ok(&words), "said");
     hull.fails(&["logs", "box"], 1, "configured logging driver does not support reading");
@@ -223,7 +210,7 @@ fn privileged_no_log_is_kept_where_none_is_wanted() {
 
 #[test]
 fn privileged_init_passes_real_time_signals_on() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "trap 'echo got; exit 9' RTMIN+3; trap 'echo got; exit 9' 37; echo ready; \
                   while :; do sleep 0.05; done";
     let words = ["run", "-d", "--init", "--name", "box", "busybox", "sh", "-c", script];

@@ -5,23 +5,16 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Stdio;
 use std::time::Duration;
 
-use hull_test_support::busybox::busybox_image;
 use hull_test_support::daemon::{Daemon, raw};
 use hull_test_support::{Hull, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-fn with_busybox() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&busybox_image()?, "busybox");
-    Some(hull)
-}
-
 const PING: &[u8] = b"GET /_ping HTTP/1.1\r\nHost: hull\r\nConnection: close\r\n\r\n";
 
 #[test]
 fn privileged_daemon_comes_and_goes_and_containers_stay() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let daemon = Daemon::start(&hull);
     let host = daemon.host();
     let mode = std::fs::metadata(daemon.socket()).unwrap().permissions().mode();
@@ -55,7 +48,7 @@ fn privileged_daemon_comes_and_goes_and_containers_stay() {
 
 #[test]
 fn privileged_daemon_stops_with_clients_that_watch() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let daemon = Daemon::start(&hull);
     let host = daemon.host();
     hull.ok(&["-H", &host, "run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
@@ -131,7 +124,7 @@ fn privileged_daemon_of_a_service_manager() {
 
 #[test]
 fn privileged_execs_are_known_to_every_daemon() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let (one, other) = (Daemon::start(&hull), Daemon::start_at(&hull, "other", &[]));
     hull.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
     let make = |body: Value| {
@@ -179,7 +172,7 @@ fn privileged_execs_are_known_to_every_daemon() {
 
 #[test]
 fn privileged_many_short_lives_over_a_daemon_keep_their_exit_codes() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let daemon = Daemon::start(&hull);
     let host = daemon.host();
     let words = ["-H", &host, "run", "--rm", "busybox", "sh", "-c", "exit 7"];
@@ -196,7 +189,7 @@ fn privileged_many_short_lives_over_a_daemon_keep_their_exit_codes() {
 
 #[test]
 fn privileged_daemon_is_small() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let daemon = Daemon::start(&hull);
     let host = daemon.host();
     for _ in 0..5 {

@@ -6,21 +6,8 @@ use hull_test_support::busybox::busybox_image;
 use hull_test_support::{Hull, eventually};
 use serde_json::json;
 
-fn with_busybox() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&busybox_image()?, "busybox");
-    Some(hull)
-}
-
-#[track_caller]
-fn becomes(hull: &Hull, status: &str) {
-    let mut last = String::new();
-    let so = eventually(Duration::from_secs(20), || {
-        last = hull.inspect("box", "{{.State.Health.Status}}");
-        last == status
-    });
-    assert!(so, "the container is {last:?}, not {status:?}");
-}
+/// What its probes are to say of the container.
+const HEALTH: &str = "{{.State.Health.Status}}";
 
 /// Runs `box` with a probe five times a second.
 #[track_caller]
@@ -31,10 +18,10 @@ fn run(hull: &Hull, options: &[&str], command: &[&str]) -> String {
 
 #[test]
 fn privileged_health_follows_the_probe() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let probe = "test -f /well && echo fine || { echo ill; exit 7; }";
     run(&hull, &["--health-cmd", probe, "--health-retries", "2"], &["sleep", "1000"]);
-    becomes(&hull, "unhealthy");
+    hull.becomes("box", HEALTH, "unhealthy");
     let log = hull.json(&["inspect", "-f", "{{json .State.Health}}", "box"]);
     assert!(log["FailingStreak"].as_i64().unwrap() >= 2, "{log}");
     assert_eq!(
@@ -43,7 +30,7 @@ fn privileged_health_follows_the_probe() {
     );
     assert_eq!(hull.ok(&["ps", "-q", "--filter", "health=healthy"]), "");
     hull.ok(&["exec", "box", "touch", "/well"]);
-    becomes(&hull, "healthy");
+    hull.becomes("box", HEALTH, "healthy");
     let status = hull.ok(&["ps", "--filter", "health=healthy", "--format", "{{.Status}}"]);
     assert!(status.ends_with(" (healthy)"), "{status}");
     let five = eventually(Duration::from_secs(10), || {
@@ -62,10 +49,10 @@ fn privileged_health_follows_the_probe() {
 
 #[test]
 fn privileged_a_stuck_probe_is_killed_and_holds_nothing_up() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let options = ["--health-cmd", "echo begun; sleep 1000", "--health-timeout", "300ms"];
     let id = run(&hull, &[&options[..], &["--health-retries", "2"]].concat(), &["sleep", "1000"]);
-    becomes(&hull, "unhealthy");
+    hull.becomes("box", HEALTH, "unhealthy");
     let log = hull.json(&["inspect", "-f", "{{json .State.Health.Log}}", "box"]);
     assert_eq!(log[0]["ExitCode"], -1, "{log}");
     assert_eq!(log[0]["Output"], "Health check exceeded timeout (300ms): begun\n");
@@ -85,11 +72,11 @@ fn privileged_a_stuck_probe_is_killed_and_holds_nothing_up() {
 
 #[test]
 fn privileged_the_images_probe_is_taken_changed_or_left_out() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let check = json!({"Test": ["CMD", "echo", "image's"], "Interval": 200_000_000_i64});
     hull.load(&busybox_image().unwrap().set("Healthcheck", check), "checked");
     hull.ok(&["run", "-d", "--name", "box", "checked", "sleep", "1000"]);
-    becomes(&hull, "healthy");
+    hull.becomes("box", HEALTH, "healthy");
     assert_eq!(hull.inspect("box", "{{(index .State.Health.Log 0).Output}}"), "image's");
     hull.ok(&["rm", "-f", "box"]);
     hull.ok(&[
@@ -105,7 +92,7 @@ fn privileged_the_images_probe_is_taken_changed_or_left_out() {
         "sleep",
         "1000",
     ]);
-    becomes(&hull, "unhealthy");
+    hull.becomes("box", HEALTH, "unhealthy");
     hull.ok(&["rm", "-f", "box"]);
     hull.ok(&["run", "-d", "--name", "box", "--no-healthcheck", "checked", "sleep", "1000"]);
     assert_eq!(
@@ -119,7 +106,7 @@ fn privileged_the_images_probe_is_taken_changed_or_left_out() {
 
 #[test]
 fn privileged_failures_in_the_start_period_do_not_count() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let times = ["--health-start-period", "1h", "--health-start-interval", "100ms"];
     let probe =
         ["--health-cmd", "head -c 6000 /dev/zero | sed 's/./x/g'; exit 1", "--health-retries", "1"];

@@ -1,7 +1,6 @@
 //! What a container sees of itself, told by the probe from inside.
 #![expect(clippy::unwrap_used, reason = "a view of another shape fails the test")]
 
-use hull_test_support::busybox::probe_image;
 use hull_test_support::{Hull, needs};
 use serde_json::{Value, json};
 
@@ -42,12 +41,6 @@ fn own() -> u64 {
     u64::from_str_radix(line.trim(), 16).unwrap()
 }
 
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
-
 #[track_caller]
 fn capabilities(view: &Value, bounding: u64, effective: u64) {
     let expected = json!({
@@ -59,7 +52,7 @@ fn capabilities(view: &Value, bounding: u64, effective: u64) {
 
 #[test]
 fn privileged_root_of_a_container_is_nobody_on_the_host() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let view = hull.view(&[]);
     assert_eq!(view["uids"], json!([0, 0, 0, 0]));
     assert_eq!(view["gids"], json!([0, 0, 0, 0]));
@@ -76,7 +69,7 @@ fn privileged_root_of_a_container_is_nobody_on_the_host() {
 
 #[test]
 fn privileged_two_containers_share_no_host_id() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "-d", "--name", "one", "probe", "/probe", "sleep"]);
     hull.ok(&["run", "-d", "--name", "two", "probe", "/probe", "sleep"]);
     let range = |name: &str| {
@@ -91,7 +84,7 @@ fn privileged_two_containers_share_no_host_id() {
 
 #[test]
 fn privileged_capabilities() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     capabilities(&hull.view(&[]), DEFAULT, DEFAULT);
     capabilities(&hull.view(&["-u", "1000"]), DEFAULT, 0);
     let view = hull.view(&["--cap-drop", "ALL", "--cap-add", "chown", "--cap-add", "CAP_KILL"]);
@@ -107,7 +100,7 @@ fn privileged_capabilities() {
 
 #[test]
 fn privileged_no_new_privileges_and_seccomp() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let view = hull.view(&[]);
     assert_eq!(view["no_new_privs"], 1);
     assert_eq!(view["seccomp_mode"], 2);
@@ -147,7 +140,7 @@ fn privileged_no_new_privileges_and_seccomp() {
 
 #[test]
 fn privileged_exec_is_walled_in_as_the_container_is() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "-d", "--name", "box", "--cap-drop", "kill", "probe", "/probe", "sleep"]);
     let exec = hull.json(&["exec", "box", "/probe", "view"]);
     capabilities(&exec, DEFAULT & !KILL, DEFAULT & !KILL);
@@ -164,7 +157,7 @@ fn privileged_exec_is_walled_in_as_the_container_is() {
 
 #[test]
 fn privileged_seccomp_by_option() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let view = hull.view(&["--security-opt", "seccomp=unconfined"]);
     assert_eq!(view["seccomp_mode"], 0);
     assert_ne!(view["calls"]["Keyctl"], "EPERM");
@@ -191,7 +184,7 @@ fn privileged_seccomp_by_option() {
 
 #[test]
 fn privileged_masked_and_read_only_paths() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let view = hull.view(&[]);
     let readable = view["readable"].as_object().unwrap();
     for path in [
@@ -250,7 +243,7 @@ fn has_options(view: &Value, target: &str, kind: &str, options: &[&str]) {
 
 #[test]
 fn privileged_mounts() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let view = hull.view(&[]);
     has_options(&view, "/", "overlay", &["rw"]);
     has_options(&view, "/proc", "proc", &["rw", "nosuid", "nodev", "noexec"]);
@@ -275,7 +268,7 @@ fn privileged_mounts() {
 
 #[test]
 fn privileged_namespaces_and_cgroup() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let view = hull.view(&[]);
     for (name, inode) in view["namespaces"].as_object().unwrap() {
         let link = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
@@ -293,7 +286,7 @@ fn privileged_namespaces_and_cgroup() {
 
 #[test]
 fn privileged_nothing_of_the_engine_reaches_the_container() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let hull = hull.with_env("SECRET_OF_THE_CALLER", "1");
     let view = hull.view(&["--hostname", "named"]);
     let descriptors: Vec<_> = view["descriptors"].as_object().unwrap().keys().collect();
@@ -310,7 +303,7 @@ fn privileged_nothing_of_the_engine_reaches_the_container() {
 
 #[test]
 fn privileged_devices() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let view = hull.view(&[]);
     let devices = view["devices"].as_object().unwrap();
     for (name, text) in [
@@ -335,7 +328,7 @@ fn privileged_devices() {
 
 #[test]
 fn privileged_host_user_namespace_by_option() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let host: Vec<u32> = std::fs::read_to_string("/proc/self/uid_map")
         .unwrap()
         .split_whitespace()
@@ -354,7 +347,7 @@ fn privileged_host_user_namespace_by_option() {
 
 #[test]
 fn privileged_read_only_root() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let view = hull.view(&["--read-only", "--tmpfs", "/scratch:size=1m"]);
     assert_ne!(view["writable"]["/"], "yes");
     assert_ne!(view["writable"]["/tmp"], "yes");

@@ -3,24 +3,11 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use hull_test_support::busybox::{busybox_image, probe_image};
 use hull_test_support::{Hull, eventually};
-
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
-
-fn with_busybox() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&busybox_image()?, "busybox");
-    Some(hull)
-}
 
 #[test]
 fn privileged_exit_codes_are_the_containers_own() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     assert_eq!(hull.run(&["run", "--rm", "probe", "/probe", "true"]).code, 0);
     assert_eq!(hull.run(&["run", "--rm", "probe", "/probe", "exit", "7"]).code, 7);
     assert_eq!(hull.run(&["run", "--rm", "probe", "/probe", "exit", "255"]).code, 255);
@@ -33,7 +20,7 @@ fn privileged_exit_codes_are_the_containers_own() {
 
 #[test]
 fn privileged_output_and_input() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let output = hull.run(&["run", "--rm", "probe", "/probe", "both", "word"]);
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("word out\n", "word err\n"));
     let input: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).map(|b| b % 26 + 97).collect();
@@ -51,7 +38,7 @@ fn privileged_output_and_input() {
 
 #[test]
 fn privileged_much_output_is_complete() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let lines = 100_000;
     let text = hull.ok(&["run", "--name", "box", "probe", "/probe", "spin-output", "100000"]);
     assert_eq!(text.lines().count(), lines);
@@ -65,7 +52,7 @@ fn privileged_much_output_is_complete() {
 
 #[test]
 fn privileged_create_start_stop_restart() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "trap 'echo stopping; exit 3' TERM; echo started; while :; do sleep 0.1; done";
     let id = hull.ok(&["create", "--name", "box", "busybox", "sh", "-c", script]);
     assert_eq!(id.len(), 64);
@@ -92,7 +79,7 @@ fn privileged_create_start_stop_restart() {
 
 #[test]
 fn privileged_stop_kills_after_its_timeout() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "trap '' TERM; echo ready; while :; do sleep 0.1; done";
     hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     hull.wait_for_log("box", "ready");
@@ -106,7 +93,7 @@ fn privileged_stop_kills_after_its_timeout() {
 
 #[test]
 fn privileged_stop_signal() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "trap 'exit 42' INT; echo ready; while :; do sleep 0.1; done";
     let words =
         ["run", "-d", "--name", "box", "--stop-signal", "SIGINT", "busybox", "sh", "-c", script];
@@ -122,7 +109,7 @@ fn privileged_stop_signal() {
 
 #[test]
 fn privileged_environment_user_and_folder() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let file = hull.file("env", b"# comment\nA=from file\nB=from file\nHOME_OF\n");
     let words =
         ["run", "--rm", "--env-file", &file, "-e", "B=given", "-e", "EMPTY=", "busybox", "env"];
@@ -160,7 +147,7 @@ fn privileged_environment_user_and_folder() {
 
 #[test]
 fn privileged_attach_and_wait() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     hull.ok(&[
         "create",
         "-i",
@@ -185,7 +172,7 @@ fn privileged_attach_and_wait() {
 
 #[test]
 fn privileged_no_byte_of_a_short_life_is_lost() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     for round in 0..20 {
         let word = format!("round-{round}");
         let text = hull.ok(&["run", "--rm", "probe", "/probe", "echo", &word]);
@@ -196,7 +183,7 @@ fn privileged_no_byte_of_a_short_life_is_lost() {
 
 #[test]
 fn privileged_logs_follow_and_options() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "for n in 1 2 3 4 5; do echo line $n; sleep 0.2; done";
     hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     let followed = hull.ok(&["logs", "-f", "box"]);
@@ -211,7 +198,7 @@ fn privileged_logs_follow_and_options() {
 
 #[test]
 fn privileged_auto_remove_and_names() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "--rm", "--name", "box", "probe", "/probe", "true"]);
     // The name is free as soon as the command is back.
     hull.ok(&["run", "--name", "box", "probe", "/probe", "true"]);
@@ -230,7 +217,7 @@ fn privileged_auto_remove_and_names() {
 
 #[test]
 fn privileged_init_reaps_and_forwards() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "trap 'exit 6' TERM; (sleep 0.1 &) ; echo ready; while :; do sleep 0.1; done";
     hull.ok(&["run", "-d", "--init", "--name", "box", "busybox", "sh", "-c", script]);
     hull.wait_for_log("box", "ready");
@@ -247,7 +234,7 @@ fn privileged_init_reaps_and_forwards() {
 
 #[test]
 fn privileged_many_at_once() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     std::thread::scope(|scope| {
         for n in 0..16 {
             let hull = &hull;

@@ -1,17 +1,11 @@
 //! Limits of memory, processes, time and files, felt from inside.
 
-use hull_test_support::busybox::{busybox_image, probe_image};
+use hull_test_support::busybox::busybox_image;
 use hull_test_support::{Hull, leaks};
-
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
 
 #[test]
 fn privileged_memory() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let words = [
         "run",
         "--name",
@@ -39,7 +33,7 @@ fn privileged_memory() {
 
 #[test]
 fn privileged_processes() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let started = |limit: &str| -> u32 {
         let words = ["run", "--rm", "--pids-limit", limit, "probe", "/probe", "processes", "30"];
         hull.ok(&words).parse().unwrap()
@@ -69,7 +63,7 @@ fn privileged_files_and_shared_memory() {
 
 #[test]
 fn privileged_cpu_limits_reach_the_cgroup() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let words = [
         "run",
         "-d",

@@ -4,15 +4,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hull_test_support::busybox::probe_image;
 use hull_test_support::daemon::Daemon;
 use hull_test_support::{Hull, eventually, kill_9};
-
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
 
 fn piped(mut command: Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("hull starts")
@@ -30,7 +23,7 @@ fn ends(child: &mut Child) {
 
 #[test]
 fn privileged_followers_miss_nothing_while_the_log_rotates() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let daemon = Daemon::start(&hull);
     let mut run = piped(hull.command(&[
         "run",
@@ -87,7 +80,7 @@ fn privileged_followers_miss_nothing_while_the_log_rotates() {
 
 #[test]
 fn privileged_details_timestamps_and_times() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&[
         "run",
         "--name",
@@ -119,7 +112,7 @@ fn privileged_details_timestamps_and_times() {
 
 #[test]
 fn privileged_following_ends_with_the_supervisor_and_with_the_run() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     for end in [true, false] {
         hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
         let mut follower = piped(hull.command(&["logs", "-f", "box"]));

@@ -5,9 +5,8 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use hull_test_support::busybox::probe_image;
 use hull_test_support::daemon::Daemon;
-use hull_test_support::{Hull, eventually};
+use hull_test_support::{Hull, eventually, held};
 
 /// The most that a process may hold beyond what it held before (KiB).
 const GROWTH: u64 = 4 << 10;
@@ -16,13 +15,6 @@ const GROWTH: u64 = 4 << 10;
 fn lines() -> u64 {
     let full = std::env::var_os("HULL_FULL").is_some_and(|full| full == "1");
     if full { 80_000_000 } else { 1_000_000 }
-}
-
-/// Memory of its own (KiB).
-fn held(pid: i32) -> u64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
-    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap())
 }
 
 /// Somebody who reads one line and no more.
@@ -57,15 +49,9 @@ impl Drop for Stalled {
     }
 }
 
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
-
 #[test]
 fn privileged_a_stalled_follower_holds_up_nobody_and_nothing_grows() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let daemon = Daemon::start(&hull);
     let host = daemon.host();
     let lines = lines().to_string();
@@ -113,7 +99,7 @@ fn privileged_a_stalled_follower_holds_up_nobody_and_nothing_grows() {
 
 #[test]
 fn privileged_a_stalled_attachment_holds_a_bounded_part() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let daemon = Daemon::start(&hull);
     let host = daemon.host();
     let lines = lines().to_string();

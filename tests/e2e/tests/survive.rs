@@ -4,20 +4,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use hull_test_support::archive::Tar;
-use hull_test_support::busybox::{busybox_image, probe_image};
+use hull_test_support::busybox::probe_image;
 use hull_test_support::image::{Compression, Image};
 use hull_test_support::writes::{End, kill_before_change};
 use hull_test_support::{Hull, eventually, kill_9, needs};
 
-fn with_busybox() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&busybox_image()?, "busybox");
-    Some(hull)
-}
-
 #[test]
 fn privileged_killing_the_command_leaves_the_container() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "n=0; while [ $n -lt 40 ]; do echo line $n; n=$((n+1)); sleep 0.05; done; exit 4";
     let mut command = hull.command(&["run", "--name", "box", "busybox", "sh", "-c", script]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -33,7 +27,7 @@ fn privileged_killing_the_command_leaves_the_container() {
 
 #[test]
 fn privileged_killing_the_command_of_rm_still_removes() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let words = ["run", "--rm", "-v", "/made", "--name", "box", "busybox", "sleep", "1"];
     let mut child = hull.command(&words).spawn().unwrap();
     let running = eventually(Duration::from_secs(10), || !hull.ok(&["ps", "-q"]).is_empty());
@@ -47,7 +41,7 @@ fn privileged_killing_the_command_of_rm_still_removes() {
 
 #[test]
 fn privileged_killing_the_command_of_exec_leaves_the_container() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     hull.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "100"]);
     let mut child = hull.command(&["exec", "box", "sleep", "1"]).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));
@@ -60,7 +54,7 @@ fn privileged_killing_the_command_of_exec_leaves_the_container() {
 
 #[test]
 fn privileged_killing_the_shim_ends_the_container_and_the_record_says_why() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let id =
         hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", "sleep 100 & sleep 100"]);
     let pid: i32 = hull.inspect("box", "{{.State.Pid}}").parse().unwrap();
@@ -79,7 +73,7 @@ fn privileged_killing_the_shim_ends_the_container_and_the_record_says_why() {
 
 #[test]
 fn privileged_killing_the_shim_of_rm_still_removes() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let id =
         hull.ok(&["run", "-d", "--rm", "-v", "/made", "--name", "box", "busybox", "sleep", "100"]);
     kill_9(hull.shim_pid(&id));
@@ -91,7 +85,7 @@ fn privileged_killing_the_shim_of_rm_still_removes() {
 
 #[test]
 fn privileged_a_waiting_command_hears_of_the_shims_end() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let id = hull.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "100"]);
     let waiter = hull.command(&["wait", "box"]).stdout(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));

@@ -1,18 +1,11 @@
 //! Containers on a terminal, driven as a person would.
 
 use hull_test_support::Hull;
-use hull_test_support::busybox::busybox_image;
 use hull_test_support::terminal::Terminal;
-
-fn with_busybox() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&busybox_image()?, "busybox");
-    Some(hull)
-}
 
 #[test]
 fn privileged_shell_on_a_terminal() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let command = hull.command(&["run", "--rm", "-it", "--name", "box", "busybox"]);
     let mut terminal = Terminal::start(&command, 101, 37);
     terminal.expect("# ");
@@ -38,7 +31,7 @@ fn privileged_shell_on_a_terminal() {
 
 #[test]
 fn privileged_exec_on_a_terminal_and_detach() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     hull.ok(&["run", "-dit", "--name", "box", "busybox"]);
     let mut terminal = Terminal::start(&hull.command(&["exec", "-it", "box", "sh"]), 80, 24);
     terminal.expect("# ");
@@ -58,7 +51,7 @@ fn privileged_exec_on_a_terminal_and_detach() {
 
 #[test]
 fn privileged_terminal_needs_a_terminal() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let output = hull.run_with_input(&["run", "--rm", "-it", "busybox", "true"], b"x");
     assert_ne!(output.code, 0);
     assert!(output.stderr.to_lowercase().contains("tty"), "{}", output.stderr);

@@ -3,28 +3,16 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use hull_test_support::archive::Tar;
-use hull_test_support::busybox::{base_tar, busybox_image, probe_image, static_busybox};
+use hull_test_support::busybox::{base_tar, probe_image, static_busybox};
 use hull_test_support::image::{Compression, Image};
 use hull_test_support::{Hull, leaks};
 use serde_json::json;
-
-fn with_busybox() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&busybox_image()?, "busybox");
-    Some(hull)
-}
-
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
 
 /// CVE-2016-9962: between joining and exec, a process held descriptors of the host that the
 /// container's root could open through /proc.
 #[test]
 fn privileged_cve_2016_9962_descriptors_of_an_entering_process() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] && continue; \
         for f in $p/fd/*; do t=$(readlink $f 2>/dev/null) || continue; case $t in \
         pipe:*|socket:*|/dev/null|/dev/pts/*|/proc/*|/bin/busybox|'') ;; *) echo FOUND $p $t ;; esac; \
@@ -86,7 +74,7 @@ fn privileged_cve_2019_5736_the_engines_program_cannot_be_written() {
 /// CVE-2024-21626: a descriptor of the host stayed open, and the working directory led through it.
 #[test]
 fn privileged_cve_2024_21626_working_directory_through_a_descriptor() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     // As careless a caller as can be: forty open folders without close-on-exec.
     let folders: Vec<OwnedFd> = (0..40).map(|_| std::fs::File::open("/").unwrap().into()).collect();
     for folder in &folders {
@@ -115,7 +103,7 @@ fn privileged_cve_2024_21626_working_directory_through_a_descriptor() {
 /// that a program inherits without being given them.
 #[test]
 fn privileged_cve_2022_29162_no_inheritable_capabilities() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
     let views = [
         hull.view(&[]),
@@ -136,7 +124,7 @@ fn privileged_cve_2022_29162_no_inheritable_capabilities() {
 /// CVE-2022-0492, CVE-2023-25809: a writable cgroup, or one mounted anew, with a release agent.
 #[test]
 fn privileged_cve_2022_0492_cgroups_cannot_be_written() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "for f in $(ls -d /sys/fs/cgroup/* /sys/fs/cgroup/*/release_agent \
         /sys/fs/cgroup/*/notify_on_release /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs \
         2>/dev/null); do [ -f $f ] && (echo 0 > $f) 2>/dev/null && echo WRITTEN $f; done; \
@@ -216,7 +204,7 @@ fn privileged_cve_2026_47262_hostile_account_files() {
 /// every way a 64-bit process has.
 #[test]
 fn privileged_cve_2026_31431_closed_socket_families() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     for options in [&[][..], &["-u", "1000"], &["--cap-add", "ALL"]] {
         let view = hull.view(options);
         let calls = &view["calls"];
@@ -265,7 +253,7 @@ fn privileged_cve_2023_6476_labels_and_environment_are_data() {
 #[test]
 fn privileged_cve_2021_41091_state_is_closed_to_others() {
     use std::os::unix::fs::MetadataExt;
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
     // The exec root itself may be entered: a socket for others will lie there. What holds trees
     // and state may not.
@@ -281,7 +269,7 @@ fn privileged_cve_2021_41091_state_is_closed_to_others() {
 /// The processes of a container are in their cgroup, all of them, and end with it.
 #[test]
 fn privileged_no_process_leaves_its_cgroup() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let script = "for n in 1 2 3; do (sh -c 'sleep 1000 & sleep 1000' &) ; done; sleep 1000";
     let id = hull.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     hull.ok(&["exec", "-d", "box", "sleep", "1000"]);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::busybox::{busybox_image, probe_image};
 use crate::image::Image;
 use crate::{leaks, needs};
 
@@ -44,6 +45,20 @@ impl Hull {
         }
         let folder = tempfile::Builder::new().prefix("hull-test-").tempdir().unwrap();
         Some(Self::at(folder))
+    }
+
+    /// A new one with an image `probe`, which holds nothing but the probe.
+    pub fn with_probe() -> Option<Self> {
+        let hull = Self::new()?;
+        hull.load(&probe_image(), "probe");
+        Some(hull)
+    }
+
+    /// A new one with an image `busybox`, if the machine has a static one.
+    pub fn with_busybox() -> Option<Self> {
+        let hull = Self::new()?;
+        hull.load(&busybox_image()?, "busybox");
+        Some(hull)
     }
 
     /// The same with a state folder of the caller's choice (for example on a small disk).
@@ -184,6 +199,17 @@ impl Hull {
         self.json(&words)
     }
 
+    /// Waits until `inspect` with this template prints this.
+    #[track_caller]
+    pub fn becomes(&self, container: &str, template: &str, expected: &str) {
+        let mut last = String::new();
+        let so = eventually(Duration::from_secs(20), || {
+            last = self.inspect(container, template);
+            last == expected
+        });
+        assert!(so, "{template} of {container} is {last:?}, not {expected:?}");
+    }
+
     /// One field of `inspect`, by template.
     #[track_caller]
     pub fn inspect(&self, container: &str, template: &str) -> String {
@@ -295,6 +321,13 @@ pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Memory of a process's own (KiB); 0 if it is gone.
+pub fn held(pid: i32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
+    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap())
 }
 
 /// Ends a process the hard way, and waits until it is gone (a zombie counts as gone).

@@ -17,7 +17,7 @@ pub mod writes;
 
 mod driver;
 
-pub use driver::{Hull, Output, eventually, exchange, keep_open_at_exec, kill_9, set_xattr};
+pub use driver::{Hull, Output, eventually, exchange, held, keep_open_at_exec, kill_9, set_xattr};
 
 #[cfg(test)]
 mod tests;
