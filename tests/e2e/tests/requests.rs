@@ -38,7 +38,7 @@ const REQUESTS: &[(&str, &str, u16, &str)] = &[
         400,
         "invalid JSON",
     ),
-    ("POST /containers/create", "{}", 400, ""),
+    ("POST /containers/create", "{}", 400, "no image given"),
     ("POST /containers/create", "{\"Image\":\"\"}", 400, ""),
     ("POST /containers/create", "{\"Image\":\"UPPER\"}", 400, "invalid reference format"),
     ("POST /containers/create", "{\"Image\":\"a b\"}", 400, "invalid reference format"),
