@@ -21,7 +21,6 @@ mod pause;
 mod prune;
 mod ps;
 mod rename;
-mod restart;
 mod rm;
 mod rmi;
 mod run;
@@ -102,7 +101,7 @@ static COMMANDS: &[Entry] = &[
     entry!("create", ["container create"], create, "Create a new container"),
     entry!("start", ["container start"], start, "Start one or more stopped containers"),
     entry!("stop", ["container stop"], stop, "Stop one or more running containers"),
-    entry!("restart", ["container restart"], restart, "Restart one or more containers"),
+    entry!("restart", ["container restart"], stop::restart, "Restart one or more containers"),
     entry!(
         "pause",
         ["container pause"],

@@ -1,4 +1,4 @@
-//! `hull stop`
+//! `hull stop`, `hull restart`
 
 use std::process::ExitCode;
 
@@ -10,7 +10,28 @@ use crate::client::{encode, query};
 use crate::{options, out};
 
 pub(crate) fn command() -> Command {
-    Command::new("stop").about("Stop one or more running containers").args([
+    of("stop", "Stop one or more running containers")
+}
+
+pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCode> {
+    act("stop", &context, &matches).await
+}
+
+/// `hull restart`
+pub(crate) mod restart {
+    use super::{ArgMatches, Command, Context, ExitCode, Result, act, of};
+
+    pub(crate) fn command() -> Command {
+        of("restart", "Restart one or more containers")
+    }
+
+    pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCode> {
+        act("restart", &context, &matches).await
+    }
+}
+
+fn of(action: &'static str, about: &'static str) -> Command {
+    Command::new(action).about(about).args([
         options::value("signal", Some('s'), "SIGNAL", "Signal to send to the container"),
         options::value(
             "timeout",
@@ -23,11 +44,11 @@ pub(crate) fn command() -> Command {
     ])
 }
 
-pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCode> {
-    let (signal, timeout) = (options::text(&matches, "signal"), options::text(&matches, "timeout"));
+async fn act(action: &str, context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
+    let (signal, timeout) = (options::text(matches, "signal"), options::text(matches, "timeout"));
     let query = query(&[("signal", signal), ("t", timeout)]);
-    super::each(&options::texts(&matches, "container"), async |name| {
-        context.client().act(&format!("/containers/{}/stop{query}", encode(name))).await?;
+    super::each(&options::texts(matches, "container"), async |name| {
+        context.client().act(&format!("/containers/{}/{action}{query}", encode(name))).await?;
         out::line(name);
         Ok(())
     })
