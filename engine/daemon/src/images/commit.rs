@@ -10,13 +10,14 @@ use hull_oci::{
     Descriptor, Digest, History, ImageConfig, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest,
     Platform, RootFs, RuntimeConfig, media_type,
 };
-use hull_store::{ImageRecord, Lease, ReadError};
+use hull_store::{Lease, ReadError};
 use hull_worker::client::{Worker, WorkerError};
 use hull_worker::job::Job;
 
 use super::failure::{self, OfStore, StoreError};
-use super::import::{ChangeError, ImportError, Received, apply};
+use super::import::{ChangeError, ImportError, apply};
 use super::load::MAX_LAYERS;
+use super::made::{Made, Received};
 use super::tag::{TagError, new_name};
 use super::{Images, ORIGIN_COMMIT, now, select};
 use crate::error::ApiError;
@@ -131,38 +132,19 @@ impl Images<'_> {
         }
         let labels = runtime.labels.clone();
         let lease = self.store.lease()?;
-        let mut descriptors = self.layers_of(parent, &lease)?;
+        let mut layers = self.layers_of(parent, &lease)?;
         let before = self.config_of(parent)?;
-        let Received { ingest, report, copy } = self.pack(tree, stubs)?;
+        let received = self.pack(tree, stubs)?;
         let mut diff_ids = parent.layers.clone();
-        let has_layer = report.entries > 0;
+        let has_layer = received.report.entries > 0;
         if has_layer {
-            lease.add(&report.diff_id)?;
-            lease.add(&report.digest)?;
-            if let Some(file) = copy {
-                self.store.blobs().commit_file(&file, &report.digest)?;
-            }
-            let kind = media_type::oci_layer(&report.compression);
-            descriptors.push(Descriptor::new(kind, report.digest.clone(), report.size));
-            diff_ids.push(report.diff_id.clone());
-            self.store.layers().publish(ingest, report)?;
+            diff_ids.push(received.report.diff_id.clone());
+            layers.push(self.keep_layer(&lease, received)?);
         }
         let config = config(before, options, runtime, diff_ids, has_layer).to_bytes();
-        let config_descriptor = Descriptor::of(media_type::OCI_CONFIG, &config);
-        let id = config_descriptor.digest.clone();
-        let manifest = Manifest::of(config_descriptor, descriptors).to_bytes();
-        let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
-        for (digest, bytes) in [(&id, &config), (&descriptor.digest, &manifest)] {
-            lease.add(digest)?;
-            self.store.blobs().put_bytes(bytes)?;
-        }
-        self.store.put_image(&ImageRecord {
-            descriptor: descriptor.clone(),
-            created: now(),
-            origin: ORIGIN_COMMIT.to_owned(),
-        })?;
+        let (name_given, origin) = (name.as_ref(), ORIGIN_COMMIT);
+        let id = self.keep(&lease, Made { config: &config, layers, name: name_given, origin })?;
         if let Some(name) = name {
-            self.store.set_ref(&name, &descriptor)?;
             self.happened(&id.to_string(), &labels, "tag", &name.familiar());
         }
         Ok(id)

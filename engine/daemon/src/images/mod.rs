@@ -17,6 +17,7 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod made;
 mod pattern;
 mod prune;
 mod remove;

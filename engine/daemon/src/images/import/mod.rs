@@ -13,14 +13,13 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_api::ErrorKind;
-use hull_oci::{
-    Descriptor, Digest, History, ImageConfig, Manifest, Platform, RootFs, RuntimeConfig, media_type,
-};
-use hull_store::{ImageRecord, LayerIngest, LayerMode, LayerReport};
+use hull_oci::{Digest, History, ImageConfig, Platform, RootFs, RuntimeConfig};
+use hull_store::{LayerIngest, LayerMode, LayerReport};
 use hull_worker::client::WorkerError;
 use hull_worker::job::{Answer, Job};
 
 use super::failure::{self, OfStore, StoreError};
+use super::made::{Made, Received};
 use super::tag::{TagError, new_name};
 use super::{Images, ORIGIN_IMPORT, now, worker};
 use crate::error::ApiError;
@@ -86,14 +85,6 @@ impl From<ImportError> for ApiError {
     }
 }
 
-/// A layer that was read and is not in the store yet.
-pub(super) struct Received<'s> {
-    pub(super) ingest: LayerIngest<'s>,
-    pub(super) report: LayerReport,
-    /// The bytes as they came, where the layer itself does not hold them.
-    pub(super) copy: Option<File>,
-}
-
 impl Images<'_> {
     /// Makes an image of the tar that `input` yields: a file or the read end of a pipe, plain,
     /// gzip or zstd. Returns the image ID.
@@ -111,30 +102,12 @@ impl Images<'_> {
         };
         let runtime = changes::apply(RuntimeConfig::default(), &options.changes)?;
         let labels = runtime.labels.clone();
-        let Received { ingest, report, copy } = self.receive(input)?;
+        let received = self.receive(input)?;
         let lease = self.store.lease()?;
-        lease.add(&report.diff_id)?;
-        lease.add(&report.digest)?;
-        if let Some(file) = copy {
-            self.store.blobs().commit_file(&file, &report.digest)?;
-        }
-        let config = config(options, runtime, &report.diff_id).to_bytes();
-        let manifest = manifest(&config, &report).to_bytes();
-        self.store.layers().publish(ingest, report)?;
-        let id = Digest::sha256(&config);
-        let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
-        for (digest, bytes) in [(&id, &config), (&descriptor.digest, &manifest)] {
-            lease.add(digest)?;
-            self.store.blobs().put_bytes(bytes)?;
-        }
-        self.store.put_image(&ImageRecord {
-            descriptor: descriptor.clone(),
-            created: now(),
-            origin: ORIGIN_IMPORT.to_owned(),
-        })?;
-        if let Some(name) = &name {
-            self.store.set_ref(name, &descriptor)?;
-        }
+        let config = config(options, runtime, &received.report.diff_id).to_bytes();
+        let layers = vec![self.keep_layer(&lease, received)?];
+        let (name_given, origin) = (name.as_ref(), ORIGIN_IMPORT);
+        let id = self.keep(&lease, Made { config: &config, layers, name: name_given, origin })?;
         let shown = name.map_or_else(|| id.to_string(), |name| name.familiar());
         self.happened(&id.to_string(), &labels, "import", &shown);
         Ok(id)
@@ -239,11 +212,4 @@ fn config(options: &ImportOptions, runtime: RuntimeConfig, diff_id: &Digest) -> 
         rootfs: RootFs { diff_ids: vec![diff_id.clone()], ..RootFs::default() },
         history: vec![History { created, comment, ..History::default() }],
     }
-}
-
-/// The manifest: one layer, as it came.
-fn manifest(config: &[u8], layer: &LayerReport) -> Manifest {
-    let kind = media_type::oci_layer(&layer.compression);
-    let layer = Descriptor::new(kind, layer.digest.clone(), layer.size);
-    Manifest::of(Descriptor::of(media_type::OCI_CONFIG, config), vec![layer])
 }
