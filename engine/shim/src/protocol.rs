@@ -71,9 +71,23 @@ pub struct StartRequest {
     /// writes no events.
     #[serde(default)]
     pub events: Option<BTreeMap<String, String>>,
+    /// Volumes that are mounted in it, told of with each of its starts and ends.
+    #[serde(default)]
+    pub volumes: Vec<VolumeMount>,
     /// Streams that were attached before the start; they see every byte of output.
     #[serde(default)]
     pub attaches: Vec<AttachOptions>,
+}
+
+/// What an event says of a volume that is mounted in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// The volume.
+    pub name: String,
+    /// Absolute path in the container.
+    pub destination: String,
+    /// The container may write to it.
+    pub writable: bool,
 }
 
 /// Whether a container that ended is started again.

@@ -4,7 +4,6 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use hull_test_support::busybox::probe_image;
 use hull_test_support::daemon::Daemon;
 use hull_test_support::{Hull, kill_9};
 
@@ -39,15 +38,9 @@ impl Drop for Follower {
     }
 }
 
-fn with_probe() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&probe_image(), "probe");
-    Some(hull)
-}
-
 #[test]
 fn privileged_events_are_told_across_processes() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     let daemon = Daemon::start(&hull);
     let host = daemon.host();
     let format = ["--since", "1h", "--format", "{{.Type}} {{.Action}}"];
@@ -101,7 +94,7 @@ fn privileged_events_are_told_across_processes() {
 
 #[test]
 fn privileged_events_of_the_past_are_chosen_by_time_and_filter() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "--name", "red", "-l", "color=red", "probe", "/probe", "true"]);
     assert_eq!(hull.run(&["run", "--name", "blue", "probe", "/probe", "exit", "3"]).code, 3);
     hull.ok(&["volume", "create", "data"]);
@@ -126,8 +119,46 @@ fn privileged_events_of_the_past_are_chosen_by_time_and_filter() {
 }
 
 #[test]
+fn privileged_volumes_are_mounted_and_unmounted_with_each_run() {
+    let Some(hull) = Hull::with_probe() else { return };
+    let mounts = ["-v", "data:/data:ro", "-v", "/anonymous", "-v", "/tmp:/bind"];
+    let words = ["run", "--name", "box", "--restart", "on-failure:1"];
+    let run = [&words[..], &mounts, &["probe", "/probe", "exit", "1"]].concat();
+    assert_eq!(hull.run(&run).code, 1);
+    hull.becomes("box", "{{.State.Status}} {{.RestartCount}}", "exited 1");
+    let id = hull.inspect("box", "{{.Id}}");
+    let told = hull.ok(&[
+        "events",
+        "--since",
+        "1h",
+        "--until",
+        "0s",
+        "--filter",
+        "volume=data",
+        "--format",
+        "{{.Action}} {{json .Actor.Attributes}}",
+    ]);
+    let mount = format!(
+        "mount {{\"container\":\"{id}\",\"destination\":\"/data\",\"driver\":\"local\",\
+         \"propagation\":\"\",\"read/write\":\"false\"}}"
+    );
+    let unmount = format!("unmount {{\"container\":\"{id}\",\"driver\":\"local\"}}");
+    let create = "create {\"driver\":\"local\"}".to_owned();
+    let expected = [&create, &mount, &unmount, &mount, &unmount];
+    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+    let order = ["events", "--since", "1h", "--until", "0s", "--format", "{{.Type}} {{.Action}}"];
+    let order = hull.ok(&order);
+    let run = "volume mount\nvolume mount\ncontainer start\nvolume unmount\nvolume unmount\n\
+               container die";
+    assert!(order.ends_with(&format!("{run}\n{run}")), "{order}");
+    hull.ok(&["rm", "-v", "box"]);
+    hull.ok(&["volume", "rm", "data"]);
+    hull.finish();
+}
+
+#[test]
 fn privileged_a_lost_supervisor_is_told_too() {
-    let Some(hull) = with_probe() else { return };
+    let Some(hull) = Hull::with_probe() else { return };
     hull.ok(&["run", "-d", "--name", "box", "probe", "/probe", "sleep"]);
     kill_9(hull.shim_pid(&hull.inspect("box", "{{.Id}}")));
     hull.ok(&["ps", "-a"]);

@@ -232,6 +232,7 @@ impl Start {
             upper: true,
             trees: trees.len(),
             events: Some(events::container_attributes(container)),
+            volumes: container.volumes().collect(),
             attaches: attaches.iter().map(|(options, _)| options.clone()).collect(),
         };
         Ok(Self { request, directories, layers, upper, trees })

@@ -1,10 +1,11 @@
 //! What a container's record keeps beyond what the store knows of it.
 
-use super::mounts::StoredMount;
+use super::mounts::{Source, StoredMount};
 use crate::error::ApiError;
 use crate::events;
 use hull_api::{ContainerConfig, HostConfig};
 use hull_events::{Event, Kind};
+use hull_shim::protocol::VolumeMount;
 use hull_shim::recover::{Recovered, recover};
 use hull_shim::state::ContainerState;
 use hull_store::{ContainerRecord, Store};
@@ -57,6 +58,18 @@ impl Container {
         Self::new(store.container(text.strip_prefix('/').unwrap_or(text))?)
     }
 
+    /// The volumes that are mounted in it.
+    pub(crate) fn volumes(&self) -> impl Iterator<Item = VolumeMount> {
+        self.stored.mounts.iter().filter_map(|mount| match &mount.source {
+            Source::Volume { name, .. } => Some(VolumeMount {
+                name: name.clone(),
+                destination: mount.destination.clone(),
+                writable: !mount.readonly,
+            }),
+            Source::Bind { .. } | Source::Tmpfs { .. } => None,
+        })
+    }
+
     /// Finds a container and its state, once nothing is left of a dead shim of it.
     ///
     /// # Errors
@@ -98,9 +111,12 @@ pub(crate) fn state_of(
 
 /// Tells what its shim could not: of a container that removed itself only the id is left.
 fn tell_lost(store: &Store, id: &str, actions: &[&str]) {
-    let container = Container::find(store, id);
-    let attributes = container.map(|container| events::container_attributes(&container));
-    let attributes = attributes.unwrap_or_default();
+    let container = Container::find(store, id).ok();
+    let attributes = container.as_ref().map(events::container_attributes).unwrap_or_default();
+    for volume in container.iter().flat_map(Container::volumes) {
+        let event = events::volume(&volume.name, "unmount").with("container", id);
+        events::happened_in(store, &event);
+    }
     for action in actions {
         let event = Event::now(Kind::Container, *action, id, attributes.clone());
         events::happened_in(store, &event.with("exitCode", "137"));

@@ -50,7 +50,7 @@ pub(crate) fn live() -> Result<(), Failure> {
     let container = start.container.clone();
     match start.run().and_then(|live| record_start(&container, live)) {
         Ok((live, state)) => {
-            container.events.tell("start", &[]);
+            container.events.tell_start();
             reply(socket, &Reply::Started { pid: number(live.running.pid) });
             // Not earlier: with version 2 the kernel may take ten milliseconds to move a process.
             // Where it fails we stay, and live as long as our caller's cgroup does.
@@ -259,7 +259,7 @@ mod tests {
             directory: Arc::new(open("container")),
             run: open("run"),
             data_root: data_root.clone(),
-            events: Events::new(data_root, "panic", None),
+            events: Events::new(data_root, "panic", None, Vec::new()),
             auto_remove: None,
         });
         fs::write(root.path().join("run/shim.lock"), "").unwrap();

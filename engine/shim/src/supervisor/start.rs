@@ -101,7 +101,8 @@ impl Start {
         let directory = Arc::new(rest.next()?);
         let run = rest.next()?;
         let data_root = Arc::new(rest.next()?);
-        let events = Events::new(data_root.clone(), &request.spec.id, request.events.clone());
+        let (attributes, volumes) = (request.events.clone(), request.volumes.clone());
+        let events = Events::new(data_root.clone(), &request.spec.id, attributes, volumes);
         let container = Arc::new(Container {
             id: request.spec.id.clone(),
             directory,

@@ -216,7 +216,7 @@ impl Supervisor {
         self.running = Some(running);
         self.former.push(std::mem::replace(&mut self.streams, streams));
         self.write_state();
-        self.container.events.tell("start", &[]);
+        self.container.events.tell_start();
         Ok(true)
     }
 

@@ -272,6 +272,7 @@ fn request(id: &str, arguments: &[&str]) -> StartRequest {
         upper: true,
         trees: 0,
         events: None,
+        volumes: Vec::new(),
         attaches: vec![],
     }
 }
