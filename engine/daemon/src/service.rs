@@ -123,18 +123,18 @@ impl Service {
         response
     }
 
-    /// Opens the store (and makes it), releases what dead supervisors left, and starts containers
-    /// that are to run since the host was started: what a daemon does before it serves, so that
+    /// Opens the store (and makes it), watches supervisors, releases what dead ones left, and
+    /// starts containers that are to run since the host was started: what a daemon does before it serves, so that
     /// what is wrong is known at once.
     ///
     /// # Errors
     /// Those of opening it.
     pub async fn prepare(&self) -> Result<(), ApiError> {
-        self.run_long(|engine| {
-            engine.store()?;
-            crate::containers::sweep(engine)
-        })
-        .await?;
+        self.run_long(|engine| engine.store().map(drop)).await?;
+        if let Err(error) = crate::containers::guard(self).await {
+            tracing::warn!(%error, "supervisors that are killed are not noticed at once");
+        }
+        self.run_long(|engine| crate::containers::sweep(engine)).await?;
         crate::containers::start_after_boot(self).await
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Notify;
 
@@ -17,6 +18,11 @@ const CHANGES: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::DELETE_SELF);
+
+/// After each time that something was told, how long nothing is: a file that is written all the
+/// time, as a busy container's log, need not keep us busy too. What happens meanwhile, the kernel
+/// keeps.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The bytes before the name in an inotify event.
 const HEADER: usize = 16;
@@ -144,7 +150,10 @@ async fn tell(reader: Receiver, shared: Arc<Shared>) {
             return;
         }
         match reader.try_read(&mut events) {
-            Ok(count) => shared.tell(&events[..count]),
+            Ok(count) => {
+                shared.tell(&events[..count]);
+                tokio::time::sleep(PAUSE).await;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 tracing::error!(%error, "cannot hear of changes of files");
@@ -157,7 +166,6 @@ async fn tell(reader: Receiver, shared: Arc<Shared>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     async fn is_told(watch: &Watch) -> bool {
         tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.is_ok()

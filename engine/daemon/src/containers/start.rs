@@ -56,12 +56,12 @@ async fn watch(service: Service, id: String, started: Started) {
     };
     let lost = phase == Phase::Lost;
     service.engine().live().tell(&id, phase);
-    if lost {
+    let alone = service.engine().config().clients == Clients::Own;
+    // A daemon watches all shims, see `guard`.
+    if lost && alone {
         look_after(&service, "").await;
     }
-    if service.engine().config().clients == Clients::Many
-        && let Err(error) = reap(&shim).await
-    {
+    if !alone && let Err(error) = reap(&shim).await {
         tracing::warn!(container_id = id, %error, "cannot wait for the end of a shim");
     }
 }
@@ -76,6 +76,14 @@ fn look_after<'a>(
             tracing::warn!(%error, "cannot look after other containers");
         }
     })
+}
+
+/// Releases what the shim of a container left that has ended, and starts the container again if
+/// it is to be.
+pub(super) async fn look_after_one(service: &Service, id: String) {
+    if let Err(error) = sweep::look_after_one(service, id).await {
+        tracing::warn!(%error, "cannot look after a container whose supervisor has ended");
+    }
 }
 
 /// Waits without a thread for the end of a shim, which may be long after its container's first

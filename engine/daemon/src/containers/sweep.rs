@@ -25,8 +25,8 @@ pub(crate) fn sweep(engine: &Engine) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The same as [`sweep`] but for one container, and starts those again that wanted to be when their shim was
-/// killed: it could not do it.
+/// The same as [`sweep`] but for all containers but one, and starts those again that wanted to be
+/// when their shim was killed: it could not do it.
 ///
 /// # Errors
 /// As [`sweep`]. What cannot be started is told in the log, and its state says why.
@@ -41,6 +41,22 @@ pub(crate) async fn look_after(service: &Service, own: &str) -> Result<(), ApiEr
         })
         .await?;
     start_all(service, back).await;
+    Ok(())
+}
+
+/// Releases what a shim left that has ended, and starts its container again if that wanted to be
+/// when the shim was killed.
+///
+/// # Errors
+/// If the store cannot be opened. Otherwise as [`look_after`].
+pub(crate) async fn look_after_one(service: &Service, id: String) -> Result<(), ApiError> {
+    let (id, wanted) = service
+        .run(move |engine| {
+            let wanted = wanted(engine.store()?, &id, is_wanted_after_loss);
+            Ok((id, wanted))
+        })
+        .await?;
+    start_all(service, Some(id).filter(|_| wanted)).await;
     Ok(())
 }
 
@@ -63,14 +79,14 @@ pub(crate) async fn start_after_boot(service: &Service) -> Result<(), ApiError> 
 
 /// Whether a shim of this container lives for certain: three system calls, where a look at all of
 /// its state takes a dozen.
-fn has_shim(store: &Store, id: &str) -> bool {
+pub(super) fn has_shim(store: &Store, id: &str) -> bool {
     let lock = store.exec_root().join("containers").join(id).join(LOCK);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Ok(lock) = rustix::fs::open(lock, flags, Mode::empty()) else { return false };
     flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
 
-async fn start_all(service: &Service, ids: Vec<String>) {
+async fn start_all(service: &Service, ids: impl IntoIterator<Item = String>) {
     for id in ids {
         if let Err(error) = super::start::start(service, &id).await {
             tracing::warn!(container_id = id, %error, "cannot start a container again");
