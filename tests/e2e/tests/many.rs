@@ -5,23 +5,18 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hull_test_support::busybox::busybox_image;
 use hull_test_support::daemon::Daemon;
-use hull_test_support::{Hull, eventually};
+use hull_test_support::{Hull, eventually, held};
 
 /// Containers, clients, and how long they are at it.
 fn size() -> (usize, usize, Duration) {
     let full = std::env::var_os("HULL_FULL").is_some_and(|full| full == "1");
     if full { (200, 50, Duration::from_secs(60)) } else { (8, 6, Duration::from_secs(1)) }
-}
-
-/// Memory of its own (KiB).
-fn held(pid: i32) -> u64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
-    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap())
 }
 
 fn name(number: usize) -> String {
@@ -36,6 +31,8 @@ fn ask(socket: &Path, client: usize, containers: usize, until: Instant) -> (usiz
         let request = match (client + asked) % 4 {
             0 => "GET /containers/json".to_owned(),
             1 => format!("GET /containers/{name}/json"),
+            // Every second one as `stats --no-stream` asks: with a second between two samples.
+            2 if asked % 8 < 4 => format!("GET /containers/{name}/stats?stream=0"),
             2 => format!("GET /containers/{name}/stats?stream=0&one-shot=1"),
             _ => "GET /events?since=1&until=2".to_owned(),
         };
@@ -52,6 +49,27 @@ fn ask(socket: &Path, client: usize, containers: usize, until: Instant) -> (usiz
         asked += 1;
     }
     (asked, slowest)
+}
+
+/// How many clients listen to events, and how many processes each has heard of.
+#[derive(Default)]
+struct Heard {
+    listening: AtomicUsize,
+    ends: Vec<AtomicUsize>,
+}
+
+/// Listens to events until the daemon goes.
+fn listen(socket: &Path, client: usize, heard: &Heard) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: hull\r\n\r\n").unwrap();
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        if line.starts_with("HTTP/1.1 200 ") {
+            heard.listening.fetch_add(1, Ordering::Relaxed);
+        }
+        if line.contains("\"exec_die\"") {
+            heard.ends[client].fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 fn follower(hull: &Hull, arguments: &[&str]) -> Child {
@@ -84,7 +102,16 @@ fn privileged_a_daemon_that_dies_loses_no_line_and_its_memory_is_flat() {
             &script,
         ]);
     }
-    let events = follower(&hull, &["--host", &host, "events"]);
+    let ends = (0..clients).map(|_| AtomicUsize::new(0)).collect();
+    let heard = Arc::new(Heard { ends, ..Heard::default() });
+    let listeners: Vec<_> = (0..clients)
+        .map(|client| {
+            let (socket, heard) = (daemon.socket().to_owned(), Arc::clone(&heard));
+            std::thread::spawn(move || listen(&socket, client, &heard))
+        })
+        .collect();
+    let all = || heard.listening.load(Ordering::Relaxed) == clients;
+    assert!(eventually(Duration::from_secs(60), all), "not all hear of events");
     // The first round is the one that fills what is kept.
     let warm = Instant::now() + time / 4;
     std::thread::scope(|scope| {
@@ -107,6 +134,17 @@ fn privileged_a_daemon_that_dies_loses_no_line_and_its_memory_is_flat() {
             .collect();
         asking.into_iter().map(|one| one.join().unwrap()).collect()
     });
+    // What happens is told to everybody who listens, once.
+    let processes = clients.min(20);
+    for number in 0..processes {
+        hull.ok(&["exec", &name(number % containers), "true"]);
+    }
+    let count = |ends: &AtomicUsize| ends.load(Ordering::Relaxed);
+    let told = eventually(Duration::from_secs(60), || {
+        heard.ends.iter().all(|ends| count(ends) >= processes)
+    });
+    let counts: Vec<_> = heard.ends.iter().map(count).collect();
+    assert!(told && counts.iter().all(|&ends| ends == processes), "{processes}: {counts:?}");
     let after = held(pid);
     let asked: usize = answers.iter().map(|(asked, _)| asked).sum();
     let slowest = answers.iter().map(|(_, slowest)| *slowest).max();
@@ -119,9 +157,7 @@ fn privileged_a_daemon_that_dies_loses_no_line_and_its_memory_is_flat() {
     assert_eq!(hull.ok(&["--host", &host, "ps", "-q"]).lines().count(), containers);
     eprintln!("ps: {:?}", begun.elapsed());
     daemon.kill();
-    let mut events = events;
-    events.kill().unwrap();
-    events.wait().unwrap();
+    listeners.into_iter().for_each(|listener| listener.join().unwrap());
     // Nobody but the shims is there now, and what they print is not lost.
     let lines = |number: usize| hull.ok(&["logs", &name(number)]).lines().count();
     let now = lines(0);
