@@ -21,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   fixtures              what the tests need from the distribution (the only step that downloads)
   demo                  build Hull, make a small image, run it, show the sandbox from inside
   bench run [-n RUNS]   start-up beside crun, runc, podman and docker, whichever are present
+  bench pull [-n RUNS]  pulls and pushes beside podman and docker
   guest FOLDER          the programs in a virtual machine with the kernel in FOLDER
   dist [DIR]            the static programs, stripped, in one folder";
 

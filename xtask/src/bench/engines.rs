@@ -1,7 +1,8 @@
 //! The engines that are compared, and the same small image for each of them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ use super::scratch::Scratch;
 pub(crate) struct Engine {
     pub(crate) name: String,
     pub(crate) agent: usize,
+    /// What stands before every command of an engine that has images.
+    pub(crate) globals: Option<Vec<String>>,
     /// `run --rm` of a static program that does nothing.
     pub(crate) run: Option<Vec<String>>,
     /// `exec` of the same in a container that is running.
@@ -92,8 +95,40 @@ impl Bench {
         self.engines.iter().map(|engine| engine.name.as_str()).collect()
     }
 
+    /// Leaves out the engines that `wanted` says no to.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&Engine) -> bool) {
+        self.engines.retain(wanted);
+    }
+
+    pub(crate) fn index(&self, name: &str) -> Result<usize> {
+        let found = self.engines.iter().position(|engine| engine.name == name);
+        found.with_context(|| format!("{name} is not among the engines"))
+    }
+
+    /// Runs a command where an engine is; its stdout.
+    pub(crate) fn run(&mut self, engine: usize, words: &[String]) -> Result<String> {
+        self.agents[self.engines[engine].agent].run(words)
+    }
+
+    /// Wall time of a command where an engine is.
+    pub(crate) fn time(
+        &mut self,
+        engine: usize,
+        words: &[String],
+        round: usize,
+    ) -> Result<Duration> {
+        self.agents[self.engines[engine].agent].time(words, round, 1)
+    }
+
+    /// A new folder on the scratch file system.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.scratch.path().join(name);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
     /// A path in the scratch folder, as `agent` sees it.
-    fn inside(&self, agent: usize, path: &str) -> Result<String> {
+    pub(crate) fn inside(&self, agent: usize, path: &str) -> Result<String> {
         let below = self.scratch.path().strip_prefix("/tmp").context("scratch is not in /tmp")?;
         Ok(format!("{}/{}/{path}", self.agents[agent].tmp, below.display()))
     }
@@ -112,6 +147,7 @@ impl Bench {
         self.engines.push(Engine {
             name: "hull".to_owned(),
             agent: 0,
+            globals: Some(command(&[])),
             run: Some(run(&["--rm", "bench", "/probe", "true"])),
             exec: Some(command(&["exec", "idle", "/probe", "true"])),
             idle: Some(run(&["-d", "--rm", "bench", SLEEP[0], SLEEP[1]])),
@@ -155,6 +191,7 @@ impl Bench {
             self.engines.push(Engine {
                 name,
                 agent,
+                globals: None,
                 run: Some(run),
                 exec: None,
                 idle: None,
@@ -218,6 +255,7 @@ impl Bench {
         self.engines.push(Engine {
             name: name.to_owned(),
             agent,
+            globals: Some(words(globals)),
             run: Some(run(&["--rm", "bench", "/probe", "true"])),
             exec: Some(command(&["exec", "idle", "/probe", "true"])),
             idle: Some(run(&["-d", "bench", SLEEP[0], SLEEP[1]])),

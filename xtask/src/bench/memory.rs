@@ -52,3 +52,12 @@ fn sizes(name: &str) -> Result<Vec<u64>> {
     }
     Ok(sizes)
 }
+
+/// Memory of the command, its sealed workers and its connections together, in kB.
+pub(crate) fn pulling() -> Result<u64> {
+    let mut sum = 0;
+    for name in ["hull", "hull-worker", "hull-transfer"] {
+        sum += sizes(name)?.iter().sum::<u64>();
+    }
+    Ok(sum)
+}

@@ -1,4 +1,4 @@
-//! `cargo xtask bench run`: Hull beside its peers, A against B.
+//! `cargo xtask bench run` and `bench pull`: Hull beside its peers, A against B.
 //!
 //! Everything is measured in one run, the engines taking turns, because machines are noisy and
 //! only ratios carry over. Peers are found in PATH, or through a command prefix in HULL_PEERS
@@ -10,6 +10,7 @@ mod figures;
 mod listing;
 mod memory;
 mod prepared;
+mod pull;
 mod scratch;
 
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub(crate) fn bench(words: &[String]) -> Result<()> {
     match words.first().map(String::as_str) {
         Some("agent") => agent::serve(),
         Some("run") => start_up(&words[1..]),
-        _ => bail!("usage: cargo xtask bench run [-n RUNS]"),
+        Some("pull") => pull::pulls(&words[1..]),
+        _ => bail!("usage: cargo xtask bench run|pull [-n RUNS]"),
     }
 }
 
