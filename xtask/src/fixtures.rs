@@ -1,7 +1,8 @@
 //! What the tests need from the distribution. The only task that downloads.
 //!
-//! `target/fixtures` holds a static busybox, the tar of a Debian root file system with real
-//! software in it, made once per content key, and the Python library docker-py.
+//! `target/fixtures` holds a static busybox, the tars of two Debian root file systems (one with
+//! servers in it, one with what programs are built with), each made once per content key, and the
+//! Python library docker-py.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +13,14 @@ use hull_oci::Digest;
 
 use crate::run::{is_root, present, root, run};
 
-/// Debian release of the root file system.
+/// Debian release of the root file systems.
 const RELEASE: &str = "bookworm";
 
-/// What it holds beyond the essential packages.
-const SOFTWARE: &[&str] = &["postgresql", "nginx-light", "redis-server", "python3-minimal"];
+/// The root file systems, with what each holds beyond the essential packages.
+const ROOTS: &[(&str, &[&str])] = &[
+    ("debian", &["postgresql", "nginx-light", "redis-server", "python3-minimal"]),
+    ("toolchain", &["gcc", "libc6-dev", "make", "python3-minimal", "python3-pip"]),
+];
 
 /// A client of the API that is not ours.
 const DOCKER_PY: &str = "docker==7.1.0";
@@ -36,8 +40,10 @@ pub(crate) fn make() -> Result<PathBuf> {
     if let Err(error) = busybox(&folder) {
         eprintln!("fixtures: no busybox: {error:#}");
     }
-    if let Err(error) = debian(&folder) {
-        eprintln!("fixtures: no Debian root file system: {error:#}");
+    for (name, software) in ROOTS {
+        if let Err(error) = debian(&folder, name, software) {
+            eprintln!("fixtures: no Debian root file system {name}: {error:#}");
+        }
     }
     if let Err(error) = docker_py(&folder) {
         eprintln!("fixtures: no docker-py: {error:#}");
@@ -96,22 +102,23 @@ pub(crate) fn busybox(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn debian(folder: &Path) -> Result<()> {
-    let key_text = format!("1 {RELEASE} {}", SOFTWARE.join(" "));
+fn debian(folder: &Path, name: &str, software: &[&str]) -> Result<()> {
+    let key_text = format!("1 {RELEASE} {}", software.join(" "));
     let key = &Digest::sha256(key_text.as_bytes()).hex()[..16].to_owned();
-    let (tar, key_file) = (folder.join("debian.tar"), folder.join("debian.key"));
+    let file = |ending: &str| folder.join(format!("{name}.{ending}"));
+    let (tar, key_file) = (file("tar"), file("key"));
     if tar.is_file() && fs::read_to_string(&key_file).is_ok_and(|text| text == *key) {
         return Ok(());
     }
     if !present("mmdebstrap") {
         bail!("mmdebstrap is not installed");
     }
-    println!("fixtures: making a Debian {RELEASE} root file system ({})", SOFTWARE.join(", "));
-    let partial = folder.join("debian.partial.tar");
+    println!("fixtures: making a Debian {RELEASE} root file system ({})", software.join(", "));
+    let partial = file("partial.tar");
     let mut command = Command::new("mmdebstrap");
     command
         .args(["--quiet", "--variant=minbase", "--aptopt=Acquire::Languages \"none\""])
-        .arg(format!("--include={}", SOFTWARE.join(",")));
+        .arg(format!("--include={}", software.join(",")));
     // The machine's own settings (a proxy, say) hold for the packages of the fixture too.
     for settings in apt_settings() {
         command.arg(format!("--aptopt={}", settings.display()));
