@@ -22,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   demo                  build Hull, make a small image, run it, show the sandbox from inside
   bench run [-n RUNS]   start-up beside crun, runc, podman and docker, whichever are present
   bench pull [-n RUNS]  pulls and pushes beside podman and docker
+  bench build [-n RUNS] Dockerfile builds beside them
   guest FOLDER          the programs in a virtual machine with the kernel in FOLDER
   dist [DIR]            the static programs, stripped, in one folder";
 

@@ -31,6 +31,14 @@ pub(crate) struct Engine {
     undo: Vec<Vec<String>>,
 }
 
+impl Engine {
+    /// A command of an engine that has images.
+    pub(crate) fn command(&self, rest: &[&str]) -> Vec<String> {
+        let rest = rest.iter().map(|word| (*word).to_owned());
+        self.globals.iter().flatten().cloned().chain(rest).collect()
+    }
+}
+
 /// Commands about a container that is called `{name}`.
 #[derive(Debug)]
 pub(crate) struct Prepared {

@@ -1,10 +1,11 @@
-//! `cargo xtask bench run` and `bench pull`: Hull beside its peers, A against B.
+//! `cargo xtask bench run`, `bench pull` and `bench build`: Hull beside its peers, A against B.
 //!
 //! Everything is measured in one run, the engines taking turns, because machines are noisy and
 //! only ratios carry over. Peers are found in PATH, or through a command prefix in HULL_PEERS
 //! that runs its words in another root where our `/tmp` is `/host`.
 
 mod agent;
+mod building;
 mod engines;
 mod figures;
 mod listing;
@@ -26,8 +27,9 @@ pub(crate) fn bench(words: &[String]) -> Result<()> {
     match words.first().map(String::as_str) {
         Some("agent") => agent::serve(),
         Some("run") => start_up(&words[1..]),
+        Some("build") => building::builds(&words[1..]),
         Some("pull") => pull::pulls(&words[1..]),
-        _ => bail!("usage: cargo xtask bench run|pull [-n RUNS]"),
+        _ => bail!("usage: cargo xtask bench run|pull|build [-n RUNS]"),
     }
 }
 

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::images::{Made, Pack};
 use self::registry::Server;
-use super::engines::{Bench, Engine};
+use super::engines::Bench;
 use super::figures::{Figures, come_to_rest, milliseconds};
 use super::memory;
 use crate::{build, fixtures, run};
@@ -76,7 +76,8 @@ fn push(bench: &mut Bench, server: &mut Server, made: &Made, runs: usize) -> Res
             on(bench, index, &["tag", &made.local(), &to])?;
             server.start_empty()?;
             come_to_rest()?;
-            let words = command(&bench.engines[index], &[&["push"], insecure(&name), &[&to]]);
+            let words =
+                bench.engines[index].command(&[&["push"], insecure(&name), &[&to]].concat());
             let took = bench.time(index, &words, round)?;
             figures.add(&name, took);
             on(bench, index, &["rmi", &to])?;
@@ -102,7 +103,8 @@ fn pull(bench: &mut Bench, server: &Server, made: &Made, runs: usize) -> Result<
     for round in 0..runs {
         for index in 0..bench.engines.len() {
             let name = bench.engines[index].name.clone();
-            let words = command(&bench.engines[index], &[&["pull"], insecure(&name), &[&from]]);
+            let words =
+                bench.engines[index].command(&[&["pull"], insecure(&name), &[&from]].concat());
             rustix::fs::sync();
             come_to_rest()?;
             let took = if index == hull {
@@ -169,13 +171,8 @@ fn forget(bench: &mut Bench, index: usize) -> Result<()> {
 }
 
 fn on(bench: &mut Bench, index: usize, rest: &[&str]) -> Result<()> {
-    let words = command(&bench.engines[index], &[rest]);
+    let words = bench.engines[index].command(rest);
     bench.run(index, &words).map(|_| ())
-}
-
-fn command(engine: &Engine, rest: &[&[&str]]) -> Vec<String> {
-    let globals = engine.globals.iter().flatten().cloned();
-    globals.chain(rest.concat().iter().map(|word| (*word).to_owned())).collect()
 }
 
 /// What an engine wants to hear before it talks plain HTTP to loopback.
