@@ -42,6 +42,13 @@ pub(crate) struct ApiError {
     pub(crate) kind: Option<ErrorKind>,
 }
 
+impl ApiError {
+    /// Whether it is for want of the right credentials.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == 401 || self.message.to_lowercase().contains("unauthorized")
+    }
+}
+
 impl fmt::Display for ApiError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.message)
@@ -121,9 +128,21 @@ impl Client {
         content_type: Option<&str>,
         body: RequestBody,
     ) -> Result<Response<Incoming>> {
+        let headers: Vec<_> = content_type.map(|kind| ("content-type", kind)).into_iter().collect();
+        self.send_with(method, path, &headers, body).await
+    }
+
+    /// The same with headers.
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: RequestBody,
+    ) -> Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(self.address(path).await?);
-        if let Some(content_type) = content_type {
-            request = request.header(CONTENT_TYPE, content_type);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         self.exchange(request.header(HOST, "hull").body(body)?).await
     }

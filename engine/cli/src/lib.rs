@@ -6,12 +6,16 @@
 mod app;
 mod client;
 mod commands;
+mod credentials;
 mod download;
 mod format;
 mod host;
 mod options;
 mod out;
 mod progress;
+mod prompt;
+mod registry;
+mod screen;
 mod session;
 mod signals;
 mod stdio;

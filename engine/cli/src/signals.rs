@@ -62,10 +62,18 @@ impl Signals {
     /// # Errors
     /// Those of `work`, or the signal.
     pub(crate) async fn unless<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.until(work).await.unwrap_or_else(|signal| Err(killed(signal)))
+    }
+
+    /// Does `work`, unless a signal comes that ends programs.
+    ///
+    /// # Errors
+    /// The signal.
+    pub(crate) async fn until<T>(&self, work: impl Future<Output = T>) -> Result<T, Signal> {
         tokio::select! {
             biased;
-            signal = self.deadly() => Err(killed(signal)),
-            result = work => result,
+            signal = self.deadly() => Err(signal),
+            result = work => Ok(result),
         }
     }
 

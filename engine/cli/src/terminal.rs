@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, Once, PoisonError};
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// How the terminal was, while it is raw; here so that a panic can put it back too.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -14,15 +14,36 @@ pub(crate) struct RawMode(());
 impl RawMode {
     /// Puts the terminal on stdin into raw mode; `None` where stdin is none.
     pub(crate) fn enter() -> Option<Self> {
-        let stdin = rustix::stdio::stdin();
-        let before = tcgetattr(stdin).ok()?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-        restore_on_panic();
-        tcsetattr(stdin, OptionalActions::Now, &raw).ok()?;
-        Some(Self(()))
+        change(Termios::make_raw).then_some(Self(()))
     }
+}
+
+/// A terminal that does not show what is typed; dropping it, and a panic, give it back as it was.
+#[derive(Debug)]
+pub(crate) struct NoEcho(());
+
+impl NoEcho {
+    /// Stops the terminal on stdin from showing what is typed; `None` where stdin is none.
+    pub(crate) fn enter() -> Option<Self> {
+        change(|modes| modes.local_modes.remove(LocalModes::ECHO)).then_some(Self(()))
+    }
+}
+
+impl Drop for NoEcho {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Changes the terminal on stdin, until [`restore`]; whether there is one.
+fn change(how: impl FnOnce(&mut Termios)) -> bool {
+    let stdin = rustix::stdio::stdin();
+    let Ok(before) = tcgetattr(stdin) else { return false };
+    let mut after = before.clone();
+    how(&mut after);
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    restore_on_panic();
+    tcsetattr(stdin, OptionalActions::Now, &after).is_ok()
 }
 
 impl Drop for RawMode {

@@ -88,6 +88,8 @@ fn line(entry: &Entry, command: &Command) -> String {
             let second =
                 if count.min_values() > 1 { second.to_owned() } else { format!("[{second}]") };
             text.push_str(&format!(" {name} {second} [ARG...]"));
+        } else if name.contains(' ') {
+            text.push_str(&format!(" {name}"));
         } else if !words.is_required_set() {
             text.push_str(&format!(" [{name}]"));
         } else if count.max_values() > 1 {

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod engine;
+mod registry;
+mod screen;
 
 use engine::{Answer, Engine};
 use std::io::Write as _;
@@ -91,7 +93,7 @@ fn refusals_have_the_engines_words_and_hint() {
         ("DELETE", "/containers/", Answer::json(404, r#"{"message":"No such container: x"}"#)),
     ]);
     check(
-        &run(&engine, &["run", "--rm", "nosuch:1"]),
+        &run(&engine, &["run", "--rm", "--pull", "never", "nosuch:1"]),
         125,
         "",
         "hull: No such image: nosuch:1\nhint: load one\n",

@@ -10,7 +10,8 @@ use hyper::Method;
 use crate::app::Context;
 use crate::client::query;
 use crate::format::text::split_reference;
-use crate::{options, progress, upload};
+use crate::progress::{self, Wish};
+use crate::{options, upload};
 
 pub(crate) fn command() -> Command {
     Command::new("import")
@@ -59,6 +60,6 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
     let path = format!("/images/create{query}");
     let response =
         context.client().send(Method::POST, &path, Some("application/x-tar"), body).await?;
-    progress::follow(response, !rustix::termios::isatty(std::io::stderr())).await?;
+    progress::follow(response, Wish::data(false)).await?;
     Ok(ExitCode::SUCCESS)
 }

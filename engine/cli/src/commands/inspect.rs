@@ -11,6 +11,7 @@ use hyper::Method;
 use crate::app::{self, Context, Exit};
 use crate::client::{ApiError, Client, empty, encode};
 use crate::format::object::{self, ObjectTemplate};
+use crate::registry::{self, Remote};
 use crate::{options, out};
 
 /// What can be inspected.
@@ -19,6 +20,8 @@ enum Kind {
     Container,
     Image,
     Volume,
+    /// What a registry says of an image.
+    Remote,
 }
 
 const ALL: [Kind; 3] = [Kind::Container, Kind::Image, Kind::Volume];
@@ -31,6 +34,7 @@ impl Kind {
             Self::Container => format!("/containers/{name}/json"),
             Self::Image => format!("/images/{name}/json"),
             Self::Volume => format!("/volumes/{name}"),
+            Self::Remote => format!("/distribution/{name}/json"),
         }
     }
 }
@@ -84,14 +88,19 @@ pub(crate) mod container {
 
 /// `hull image inspect`
 pub(crate) mod image {
-    use super::{ArgMatches, Command, Context, ExitCode, Kind, Result};
+    use super::{ArgMatches, Command, Context, ExitCode, Kind, Result, options};
 
     pub(crate) fn command() -> Command {
-        super::base("Display detailed information on one or more images")
+        super::base("Display detailed information on one or more images").args([options::switch(
+            "remote",
+            None,
+            "Ask the registry: digest and platforms, without a pull",
+        )])
     }
 
     pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCode> {
-        super::inspect(&context, &matches, &[Kind::Image], false).await
+        let kind = if options::is_set(&matches, "remote") { Kind::Remote } else { Kind::Image };
+        super::inspect(&context, &matches, &[kind], false).await
     }
 }
 
@@ -161,7 +170,15 @@ fn render(template: &ObjectTemplate, found: &[Bytes]) -> Result<()> {
 async fn find(client: &Client, kinds: &[Kind], name: &str, size: bool) -> Result<Bytes> {
     for kind in kinds {
         let path = kind.path(name, size);
-        match client.send(Method::GET, &path, None, empty()).await {
+        let request = (Method::GET, path.as_str());
+        let sent = if *kind == Kind::Remote {
+            let image = registry::name(name)?.with_default_tag();
+            let remote = Remote::of(&image).await;
+            remote.send(client, request, None, empty()).await
+        } else {
+            client.send(request.0, request.1, None, empty()).await
+        };
+        match sent {
             Ok(response) => return Ok(response.into_body().collect().await?.to_bytes()),
             Err(error) => {
                 let missing =

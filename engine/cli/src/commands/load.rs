@@ -10,8 +10,9 @@ use hyper::Method;
 
 use crate::app::Context;
 use crate::client::query;
+use crate::options;
+use crate::progress::{self, Wish};
 use crate::upload::{self, DirectoryTar};
-use crate::{options, progress};
 
 pub(crate) fn command() -> Command {
     Command::new("load")
@@ -36,15 +37,14 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
         }
         None => upload::body(std::io::stdin()),
     };
-    // News are for somebody who watches.
-    let quiet = options::is_set(&matches, "quiet") || !rustix::termios::isatty(std::io::stderr());
+    let wish = Wish::data(options::is_set(&matches, "quiet"));
     let platforms = options::texts(&matches, "platform");
     let platform = platforms.first().map(String::as_str);
-    let query = query(&[("quiet", quiet.then_some("1")), ("platform", platform)]);
+    let query = query(&[("quiet", wish.news.is_none().then_some("1")), ("platform", platform)]);
     let path = format!("/images/load{query}");
     let response =
         context.client().send(Method::POST, &path, Some("application/x-tar"), body).await?;
-    progress::follow(response, quiet).await?;
+    progress::follow(response, wish).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,15 +16,21 @@ mod info;
 mod inspect;
 mod kill;
 mod load;
+mod login;
+mod logout;
 mod logs;
+mod manifest;
 mod pause;
 mod prune;
 mod ps;
+mod pull;
+mod push;
 mod rename;
 mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod start;
 mod stats;
 mod stop;
@@ -60,6 +66,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The same, where it asks no engine.
+    const fn for_everybody(self) -> Self {
+        Self { needs_root: false, ..self }
+    }
+
     /// One line that says what it does.
     pub(crate) fn about(&self) -> &'static str {
         self.about
@@ -169,6 +180,8 @@ static COMMANDS: &[Entry] = &[
     ),
     entry!("container prune", [], prune::container, "Remove all stopped containers"),
     entry!("images", ["image ls", "image list"], images, "List images"),
+    entry!("pull", ["image pull"], pull, "Download an image from a registry"),
+    entry!("push", ["image push"], push, "Upload an image to a registry"),
     entry!(
         "load",
         ["image load"],
@@ -197,6 +210,31 @@ static COMMANDS: &[Entry] = &[
         "Display detailed information on one or more images"
     ),
     entry!("image prune", [], prune::image, "Remove unused images"),
+    entry!("search", [], search, "Search a registry for images"),
+    entry!("login", [], login, "Authenticate to a registry"),
+    entry!("logout", [], logout, "Log out from a registry").for_everybody(),
+    entry!(
+        "manifest create",
+        [],
+        manifest::create,
+        "Create a local manifest list for annotating and pushing to a registry"
+    ),
+    entry!(
+        "manifest annotate",
+        [],
+        manifest::annotate,
+        "Add additional information to a local image manifest"
+    )
+    .for_everybody(),
+    entry!(
+        "manifest inspect",
+        [],
+        manifest::inspect,
+        "Display an image manifest, or manifest list"
+    ),
+    entry!("manifest push", [], manifest::push, "Push a manifest list to a repository"),
+    entry!("manifest rm", [], manifest::rm, "Delete one or more manifest lists from local storage")
+        .for_everybody(),
     entry!("volume ls", ["volume list"], volume::ls, "List volumes"),
     entry!("volume create", [], volume::create, "Create a volume"),
     entry!(
@@ -219,6 +257,7 @@ static COMMANDS: &[Entry] = &[
 static GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("image", "Manage images"),
+    ("manifest", "Manage image manifests and manifest lists"),
     ("system", "Manage the engine's state"),
     ("volume", "Manage volumes"),
 ];

@@ -37,14 +37,15 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
     if detach
         || !(body.config.attach_stdin || body.config.attach_stdout || body.config.attach_stderr)
     {
-        let created = create::create(client, &matches, &body).await?;
-        session::start(client, &created.id).await?;
+        let signals = Signals::take()?;
+        let created = create::create(client, &signals, &matches, &body).await?;
+        signals.unless(session::start(client, &created.id)).await?;
         out::line(&created.id);
         return Ok(ExitCode::SUCCESS);
     }
     let session = session(&matches, &body)?;
     let signals = Signals::take()?;
-    let created = signals.unless(create::create(client, &matches, &body)).await?;
+    let created = create::create(client, &signals, &matches, &body).await?;
     let auto_remove = body.host_config.auto_remove;
     attached(client, &created.id, session, &signals, auto_remove).await
 }

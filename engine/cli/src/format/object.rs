@@ -139,13 +139,18 @@ impl ObjectTemplate {
 
 /// Indents JSON by four spaces a level and leaves everything else as it came.
 pub(crate) fn indent(json: &[u8]) -> Vec<u8> {
+    indent_by(json, "    ")
+}
+
+/// The same by `step` a level.
+pub(crate) fn indent_by(json: &[u8], step: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
     let mut level = 0usize;
     let mut in_string = false;
     let mut escaped = false;
     let newline = |out: &mut Vec<u8>, level: usize| {
         out.push(b'\n');
-        out.extend(std::iter::repeat_n(b' ', level * 4));
+        out.extend(step.repeat(level).bytes());
     };
     let mut bytes = json.trim_ascii().iter().copied().peekable();
     while let Some(byte) = bytes.next() {

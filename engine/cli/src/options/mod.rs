@@ -190,7 +190,12 @@ pub(crate) fn with_container_options(command: Command) -> Command {
             value("pids-limit", None, "NUMBER", "Tune container pids limit (-1 for unlimited)"),
             value("platform", None, "PLATFORM", "Platform of the image where it has several"),
             switch("privileged", None, "Give extended privileges to this container"),
-            value("pull", None, "WHEN", "Pull image before creating (missing, never)"),
+            value(
+                "pull",
+                None,
+                "WHEN",
+                "Pull image before creating (always, missing, never; default missing)",
+            ),
             switch("quiet", Some('q'), "Suppress the pull output"),
             switch("read-only", None, "Mount the container's root filesystem as read only"),
             value("restart", None, "POLICY", "Restart policy to apply when a container exits"),

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
@@ -14,11 +15,43 @@ pub(crate) struct Answer {
     kind: &'static str,
     body: Vec<u8>,
     upgrade: bool,
+    /// Given once; then the next entry of the script that fits answers.
+    once: bool,
+    /// What is sent after the body, each when the test says so.
+    parts: Vec<String>,
+    gate: Option<Arc<Mutex<Receiver<()>>>>,
 }
 
 impl Answer {
     pub(crate) fn json(status: u16, body: &str) -> Self {
-        Self { status, kind: "application/json", body: body.into(), upgrade: false }
+        Self {
+            status,
+            kind: "application/json",
+            body: body.into(),
+            upgrade: false,
+            once: false,
+            parts: Vec::new(),
+            gate: None,
+        }
+    }
+
+    /// The same for one request.
+    pub(crate) fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    /// A body of this media type.
+    pub(crate) fn of_kind(self, kind: &'static str) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// Lines of a stream, the first at once, each other when something is sent to what is returned.
+    pub(crate) fn lines(lines: &[&str]) -> (Self, Sender<()>) {
+        let (sender, receiver) = channel();
+        let mut lines = lines.iter().map(|line| format!("{line}\n"));
+        let body = lines.next().unwrap_or_default();
+        let gate = Some(Arc::new(Mutex::new(receiver)));
+        (Self { parts: lines.collect(), gate, ..Self::json(200, &body) }, sender)
     }
 
     pub(crate) fn empty(status: u16) -> Self {
@@ -27,7 +60,7 @@ impl Answer {
 
     pub(crate) fn frames(frames: &[(u8, &str)]) -> Self {
         let kind = "application/vnd.docker.multiplexed-stream";
-        Self { status: 200, kind, body: encode(frames), upgrade: false }
+        Self { kind, body: encode(frames), ..Self::json(200, "") }
     }
 
     /// A stream of these frames and then of what comes in, until that ends.
@@ -49,8 +82,19 @@ fn encode(frames: &[(u8, &str)]) -> Vec<u8> {
 /// What was asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    pub(crate) method: String,
     pub(crate) target: String,
+    /// With names in lower case.
+    headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// The value of a header; empty where it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
 }
 
 /// A method, a part of the path, and the answer to requests that have both.
@@ -68,7 +112,7 @@ impl Engine {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("engine.sock")).unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (script, seen) = (Arc::new(script), requests.clone());
+        let (script, seen) = (Arc::new(Mutex::new(script)), requests.clone());
         // Threads end with the test program.
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -92,7 +136,7 @@ impl Engine {
     }
 }
 
-fn serve(stream: &UnixStream, script: &Script, seen: &Mutex<Vec<Request>>) -> Option<()> {
+fn serve(stream: &UnixStream, script: &Mutex<Script>, seen: &Mutex<Vec<Request>>) -> Option<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let mut first = String::new();
@@ -102,17 +146,22 @@ fn serve(stream: &UnixStream, script: &Script, seen: &Mutex<Vec<Request>>) -> Op
         let mut words = first.split(' ');
         let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
         let (mut length, mut chunked) = (0, false);
+        let mut headers = Vec::new();
         loop {
             let mut line = String::new();
             reader.read_line(&mut line).ok()?;
-            let line = line.trim().to_ascii_lowercase();
+            let line = line.trim();
             if line.is_empty() {
                 break;
             }
-            if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.parse().ok()?;
+            let (name, value) = line.split_once(':')?;
+            let (name, value) = (name.to_ascii_lowercase(), value.trim());
+            match name.as_str() {
+                "content-length" => length = value.parse().ok()?,
+                "transfer-encoding" => chunked = value == "chunked",
+                _ => {}
             }
-            chunked |= line == "transfer-encoding: chunked";
+            headers.push((name, value.to_owned()));
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
@@ -125,22 +174,33 @@ fn serve(stream: &UnixStream, script: &Script, seen: &Mutex<Vec<Request>>) -> Op
             (&mut &*stream).write_all(pong).ok()?;
             continue;
         }
-        seen.lock().unwrap().push(Request { target: target.clone(), body });
-        let path = target.split('?').next()?;
-        let found = script.iter().find(|(m, p, _)| *m == method && path.contains(p));
-        let missing = Answer::json(404, r#"{"message":"page not found"}"#);
-        let answer = found.map_or(&missing, |(_, _, answer)| answer);
+        let request = Request { method: method.clone(), target: target.clone(), headers, body };
+        seen.lock().unwrap().push(request);
+        let answer = find(&mut script.lock().unwrap(), &method, target.split('?').next()?);
         if answer.upgrade {
-            return stay(stream, reader, answer);
+            return stay(stream, reader, &answer);
         }
+        let parts: usize = answer.parts.iter().map(String::len).sum();
         let head = format!(
             "HTTP/1.1 {} X\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
             answer.status,
             answer.kind,
-            answer.body.len()
+            answer.body.len() + parts
         );
         (&mut &*stream).write_all(&[head.as_bytes(), &answer.body].concat()).ok()?;
+        for part in &answer.parts {
+            answer.gate.as_ref()?.lock().unwrap().recv().ok()?;
+            (&mut &*stream).write_all(part.as_bytes()).ok()?;
+        }
     }
+}
+
+/// The answer to a request, taken off the script if it is for one.
+fn find(script: &mut Script, method: &str, path: &str) -> Answer {
+    let Some(at) = script.iter().position(|(m, p, _)| *m == method && path.contains(p)) else {
+        return Answer::json(404, r#"{"message":"page not found"}"#);
+    };
+    if script[at].2.once { script.remove(at).2 } else { script[at].2.clone() }
 }
 
 fn read_chunks(reader: &mut BufReader<&UnixStream>) -> Option<Vec<u8>> {
