@@ -191,8 +191,8 @@ pub struct Run {
     pub command: CommandLine,
     /// Its heredocs in order.
     pub heredocs: Vec<Heredoc>,
-    /// `--mount`, before expansion.
-    pub mounts: Vec<crate::mount::Mount>,
+    /// `--mount`, before expansion and parsing: their kind may be a variable.
+    pub mounts: Vec<String>,
     /// `--network`
     pub network: Network,
     /// `--security`

@@ -13,10 +13,20 @@
 //! Everything that is read here may be hostile: parsers refuse what is too large, never recurse on
 //! input, and never panic.
 
+mod duration;
+mod parse;
 mod position;
+mod shell;
+mod suggest;
 
+pub mod ignore;
 pub mod instruction;
+pub mod lint;
+pub mod mode;
 pub mod mount;
+pub mod outline;
 pub mod plan;
+pub mod remote;
 
-pub use position::{Lines, Source, SourceError};
+pub use parse::{MAX_BYTES, parse};
+pub use position::{Lines, Place, Source, SourceError};

@@ -18,6 +18,15 @@ impl Lines {
     }
 }
 
+/// A place in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The line, the first is 1.
+    pub line: usize,
+    /// Characters before it, from 0.
+    pub column: usize,
+}
+
 /// The text of a Dockerfile, kept for excerpts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Source {
@@ -37,9 +46,18 @@ impl Source {
         number.checked_sub(1).and_then(|index| self.lines.get(index)).map(String::as_str)
     }
 
-    /// The lines around `lines` with a mark before each of them, as BuildKit shows them. With a
-    /// column (characters from 0) of the first line, a caret under it.
-    pub fn excerpt(&self, file: &str, lines: Lines, column: Option<usize>) -> String {
+    /// The first place within `lines` where `word` is written.
+    pub fn find(&self, lines: Lines, word: &str) -> Option<Place> {
+        (lines.start..=lines.end.min(self.lines.len())).find_map(|line| {
+            let text = self.line(line)?;
+            let at = text.find(word).filter(|_| !word.is_empty())?;
+            Some(Place { line, column: text[..at].chars().count() })
+        })
+    }
+
+    /// The lines around `lines` with a mark before each of them, as BuildKit shows them, and a
+    /// caret under the place if there is one.
+    pub fn excerpt(&self, file: &str, lines: Lines, place: Option<Place>) -> String {
         let count = self.lines.len();
         let (start, end) = (lines.start.clamp(1, count.max(1)), lines.end.clamp(1, count.max(1)));
         let around = 4usize.saturating_sub(end.saturating_sub(start) + 1) / 2;
@@ -56,9 +74,9 @@ impl Source {
                 .collect();
             let mark = if (start..=end).contains(&number) { ">>>" } else { "   " };
             let _ = writeln!(text, "{}", format!("{number:4} | {mark} {line}").trim_end());
-            if let (true, Some(column)) = (number == start, column) {
-                let lead: String =
-                    line.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            if let Some(place) = place.filter(|place| place.line == number) {
+                let lead = line.chars().take(place.column);
+                let lead: String = lead.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
                 let _ = writeln!(text, "     |     {lead}^");
             }
         }
@@ -75,8 +93,8 @@ pub struct SourceError {
     pub message: String,
     /// Where; `None` if it is the file as a whole.
     pub lines: Option<Lines>,
-    /// Characters from the start of the first line to the place meant, from 0.
-    pub column: Option<usize>,
+    /// The place within them that is meant.
+    pub place: Option<Place>,
     /// What to do: `did you mean RUN?`
     pub hint: Option<String>,
 }
@@ -99,12 +117,12 @@ impl fmt::Display for SourceError {
 impl SourceError {
     /// An error of the file as a whole.
     pub fn new(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), lines: None, column: None, hint: None }
+        Self { message: message.to_string(), lines: None, place: None, hint: None }
     }
 
     /// An error of these lines.
     pub fn at(lines: Lines, message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), lines: Some(lines), column: None, hint: None }
+        Self { message: message.to_string(), lines: Some(lines), place: None, hint: None }
     }
 
     /// The same at `lines`, unless it has a place already.
@@ -114,10 +132,10 @@ impl SourceError {
         self
     }
 
-    /// The same with a place in its first line.
+    /// The same with the place of `word` within its lines.
     #[must_use]
-    pub fn column(mut self, column: Option<usize>) -> Self {
-        self.column = column;
+    pub fn mark(mut self, source: &Source, word: &str) -> Self {
+        self.place = self.lines.and_then(|lines| source.find(lines, word)).or(self.place);
         self
     }
 
@@ -130,7 +148,7 @@ impl SourceError {
 
     /// The lines of `file` that it is about, marked; empty if it has no place.
     pub fn excerpt(&self, file: &str, source: &Source) -> String {
-        self.lines.map_or_else(String::new, |lines| source.excerpt(file, lines, self.column))
+        self.lines.map_or_else(String::new, |lines| source.excerpt(file, lines, self.place))
     }
 }
 
@@ -142,13 +160,13 @@ mod tests {
     fn excerpts_mark_the_lines_and_the_place() {
         let source = Source::new(b"FROM a\r\nRUN x\nRUNN y\nCMD z\nUSER u\n");
         assert_eq!(
-            source.excerpt("Dockerfile", Lines::one(3), Some(4)),
+            source.excerpt("Dockerfile", Lines::one(3), Some(Place { line: 3, column: 4 })),
             "Dockerfile:3\n--------------------\n   2 |     RUN x\n   3 | >>> RUNN y\n     |         ^\n   4 |     CMD z\n--------------------\n"
         );
         let all = source.excerpt("f", Lines { start: 1, end: 9 }, None);
         assert!(all.starts_with("f:1\n") && all.contains("   5 | >>> USER u\n"), "{all}");
         let hostile = Source::new(b"\x1b[2J\xff").excerpt("f", Lines::one(1), None);
         assert!(!hostile.contains('\u{1b}'), "{hostile}");
-        assert!(Source::new(b"").excerpt("f", Lines::one(7), Some(3)).contains("f:1"));
+        assert!(Source::new(b"").excerpt("f", Lines::one(7), None).contains("f:1"));
     }
 }

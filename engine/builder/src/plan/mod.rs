@@ -17,17 +17,26 @@
 //! same time. A stage is done when its steps are; its image is `StagePlan::image` with the diffIDs of
 //! the steps that made layers appended and `created` filled in.
 
+mod expand;
+mod globals;
+mod graph;
+mod planner;
+mod ports;
 mod step;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hull_oci::{ImageConfig, Platform};
 
-use crate::instruction::Dockerfile;
-use crate::{Lines, SourceError};
+use crate::Lines;
+use crate::ignore::Ignore;
+use crate::lint::Warning;
 
+pub(crate) use globals::Globals;
+pub use planner::Planner;
 pub use step::{
-    Action, CopySource, CopyStep, Modes, RunMount, RunStep, Script, Source, Step, WorkdirStep,
+    Action, CopySource, CopyStep, RunMount, RunStep, Script, Source, Step, WorkdirStep,
 };
 
 /// A stage by its place in the file, the first is 0.
@@ -55,6 +64,11 @@ pub struct Options {
     pub no_cache: bool,
     /// `--no-cache-filter`: names of stages, in lower case.
     pub no_cache_filter: BTreeSet<String>,
+    /// Whether stages that the target does not need are planned too, for their warnings. The plan
+    /// then holds all of them, the target not necessarily last.
+    pub all_stages: bool,
+    /// The `.dockerignore` of the context, for the rule about copies of what it excludes.
+    pub ignore: Ignore,
 }
 
 impl Default for Options {
@@ -69,6 +83,8 @@ impl Default for Options {
             named_contexts: BTreeSet::new(),
             no_cache: false,
             no_cache_filter: BTreeSet::new(),
+            all_stages: false,
+            ignore: Ignore::default(),
         }
     }
 }
@@ -110,6 +126,9 @@ pub struct BaseImage {
     pub config: ImageConfig,
     /// The reference with its digest, for display: `docker.io/library/debian:12@sha256:...`.
     pub resolved: String,
+    /// Whether the config is really that of the base. If it is not known (a check without an
+    /// engine), there are no warnings about variables that it may set.
+    pub is_known: bool,
 }
 
 /// A build, ready to be executed.
@@ -121,12 +140,15 @@ pub struct Plan {
     pub unused_build_args: Vec<String>,
     /// `SOURCE_DATE_EPOCH` in seconds, from `--build-arg` or a global `ARG`.
     pub source_date_epoch: Option<i64>,
+    /// What looks wrong, in the order of the file.
+    pub warnings: Vec<Warning>,
+    target: StageId,
 }
 
 impl Plan {
     /// The stage that is built.
     pub fn target(&self) -> &StagePlan {
-        self.stages.last().expect("a plan has the target's stage")
+        self.stage(self.target).expect("a plan has the target's stage")
     }
 
     /// One of its stages.
@@ -162,44 +184,8 @@ pub struct StagePlan {
     pub image: ImageConfig,
     /// How many entries of the image's history come from its base (of all stages below it).
     pub inherited_history: usize,
+    pub(crate) state: expand::State,
 }
 
-/// Makes a [`Plan`]; see the module's text.
-#[derive(Debug)]
-pub struct Planner<'a> {
-    dockerfile: &'a Dockerfile,
-    options: Options,
-}
-
-impl<'a> Planner<'a> {
-    /// Expands the global arguments and what the stages begin with, finds the target.
-    ///
-    /// # Errors
-    /// A base name that is blank or does not parse, an unknown target, a stage that needs itself.
-    pub fn new(dockerfile: &'a Dockerfile, options: Options) -> Result<Self, SourceError> {
-        Ok(Self { dockerfile, options })
-    }
-
-    /// The configs that are still needed, in the order of the file.
-    pub fn wanted(&self) -> Vec<Wanted> {
-        let _ = (self.dockerfile, &self.options);
-        Vec::new()
-    }
-
-    /// Answers one of them.
-    ///
-    /// # Errors
-    /// The image's `ONBUILD` triggers are no instructions, or need what is not there.
-    pub fn supply(&mut self, stage: StageId, image: BaseImage) -> Result<(), SourceError> {
-        let _ = (stage, image);
-        Ok(())
-    }
-
-    /// Expands every step.
-    ///
-    /// # Errors
-    /// Of any instruction; and if a config is still wanted.
-    pub fn finish(self) -> Result<Plan, SourceError> {
-        Err(SourceError::new("a base image was not supplied"))
-    }
-}
+#[cfg(test)]
+mod tests;

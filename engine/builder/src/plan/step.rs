@@ -3,6 +3,7 @@
 use super::StageId;
 use crate::Lines;
 use crate::instruction::{Network, Security};
+use crate::mode::Modes;
 use crate::mount::Sharing;
 
 /// One step of a stage: one instruction.
@@ -39,8 +40,8 @@ pub enum Action {
 pub struct RunStep {
     /// Program and arguments, the shell included.
     pub args: Vec<String>,
-    /// A file to be executed, mounted read-only as `/dev/pipes/<name>` with mode 0755, which is then
-    /// the only argument.
+    /// A file that `args` execute: it is to be there, read-only, as `/dev/pipes/<name>` with mode
+    /// 0755.
     pub script: Option<Script>,
     /// The whole environment from image and build arguments, in order, each name once.
     pub env: Vec<(String, String)>,
@@ -227,17 +228,4 @@ pub struct WorkdirStep {
     /// Whose it becomes where it has to be made (all missing parents too): `USER` as text, empty is
     /// root.
     pub user: String,
-}
-
-/// `--chmod`: octal or symbolic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Modes {
-    text: String,
-}
-
-impl Modes {
-    /// As written.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
 }
