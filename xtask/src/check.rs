@@ -11,6 +11,7 @@ use crate::run::{cargo, run};
 /// reason.
 const EDGES: &[(&str, &[&str])] = &[
     ("hull-events", &[]),
+    ("hull-git", &[]),
     ("hull-oci", &[]),
     ("hull-sys", &[]),
     ("hull-api", &["hull-oci"]),
