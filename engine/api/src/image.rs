@@ -167,6 +167,9 @@ pub struct ProgressMessage {
     /// How far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress_detail: Option<ProgressDetail>,
+    /// A result for programs: what a push made of a tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux: Option<serde_json::Value>,
     /// The failure that ended the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -84,6 +84,8 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
         ["networks", id] if delete => networks::delete(id),
 
         ["build", "prune"] if post => system::build_prune(),
+        ["auth"] if post => images::auth(service, request).await,
+        ["distribution", ..] => images::distribution(service, request).await,
         ["images", ..] => images::handle(service, request).await,
         _ => Err(ApiError::not_found("page not found")),
     }

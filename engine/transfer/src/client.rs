@@ -153,6 +153,12 @@ impl Transfer {
         }
     }
 
+    /// Ends the process: all calls fail, those under way too.
+    pub fn abort(&self) {
+        // Fails only if it is gone.
+        let _ = lock(&self.shared.child).kill();
+    }
+
     /// What `reference` means now: media type, digest and size of its manifest.
     ///
     /// # Errors

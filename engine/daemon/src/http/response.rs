@@ -73,6 +73,12 @@ impl BodySender {
         self.0.blocking_send(Ok(piece.into())).is_ok()
     }
 
+    /// Sends a piece unless the client has not taken those before; false when it is gone.
+    #[must_use]
+    pub fn offer(&self, piece: impl Into<Bytes>) -> bool {
+        !matches!(self.0.try_send(Ok(piece.into())), Err(mpsc::error::TrySendError::Closed(_)))
+    }
+
     /// Sends a value as one line of JSON; false when the client is gone.
     pub async fn send_json<T: Serialize + Sync>(&self, value: &T) -> bool {
         let Ok(mut line) = serde_json::to_vec(value) else { return false };

@@ -6,7 +6,7 @@ use hull_oci::{Digest, Reference};
 use hull_store::{ContainerRecord, ImageRecord, Store};
 
 use super::failure::StoreError;
-use super::select::{self, Selected};
+use super::select::{self, SelectError, Selected};
 use super::{ORIGIN_COMMIT, ORIGIN_DOCKER_ARCHIVE, ORIGIN_IMPORT};
 
 /// All records and names that lead to one image ID.
@@ -16,10 +16,12 @@ pub(super) struct Image {
     pub(super) selected: Selected,
     /// Its records, at least one.
     pub(super) records: Vec<ImageRecord>,
-    /// Its names, sorted.
+    /// Its names with a tag, sorted.
     pub(super) names: Vec<Reference>,
-    /// `repository@digest` for names of content that has its digest from elsewhere: a manifest
-    /// made here is nothing anybody else could ask for.
+    /// Its names with a digest: it was pulled or pushed as that.
+    pub(super) digest_names: Vec<Reference>,
+    /// `repository@digest` for those, and for names of content that has its digest from elsewhere:
+    /// a manifest made here is nothing anybody else could ask for.
     pub(super) digests: Vec<String>,
 }
 
@@ -32,7 +34,13 @@ pub(super) struct Catalog {
 
 impl Image {
     fn new(selected: Selected) -> Self {
-        Self { selected, records: Vec::new(), names: Vec::new(), digests: Vec::new() }
+        Self {
+            selected,
+            records: Vec::new(),
+            names: Vec::new(),
+            digest_names: Vec::new(),
+            digests: Vec::new(),
+        }
     }
 
     fn add_name(&mut self, name: Reference, target: &Digest) {
@@ -40,14 +48,32 @@ impl Image {
             !matches!(record.origin.as_str(), ORIGIN_COMMIT | ORIGIN_DOCKER_ARCHIVE | ORIGIN_IMPORT)
         };
         let mut records = self.records.iter().filter(|record| record.descriptor.digest == *target);
-        if records.any(foreign) {
+        if name.digest().is_some() || records.any(foreign) {
             let digest = name.with_digest(target.clone()).familiar();
-            // Names come sorted: those of one repository follow each other.
-            if self.digests.last() != Some(&digest) {
+            if !self.digests.contains(&digest) {
                 self.digests.push(digest);
             }
         }
-        self.names.push(name);
+        if name.digest().is_some() {
+            self.digest_names.push(name);
+        } else {
+            self.names.push(name);
+        }
+    }
+
+    /// All its names.
+    pub(super) fn all_names(&self) -> Vec<Reference> {
+        self.names.iter().chain(&self.digest_names).cloned().collect()
+    }
+
+    /// Whether it has at most one tag, and no name of another repository.
+    pub(super) fn is_single(&self) -> bool {
+        let mut repositories = self.all_names();
+        for name in &mut repositories {
+            *name = name.without_tag_and_digest();
+        }
+        repositories.dedup();
+        self.names.len() <= 1 && repositories.len() <= 1
     }
 
     /// The image ID.
@@ -57,8 +83,7 @@ impl Image {
 
     /// Names with a tag, in the form people write.
     pub(super) fn tags(&self) -> Vec<String> {
-        let tagged = self.names.iter().filter(|name| name.tag().is_some());
-        tagged.map(Reference::familiar).collect()
+        self.names.iter().map(Reference::familiar).collect()
     }
 
     /// Whether a container was made from it, be it from the part for another platform.
@@ -91,6 +116,11 @@ impl Catalog {
             let digest = record.descriptor.digest.clone();
             let selected = match select::any(store, &record.descriptor) {
                 Ok(selected) => selected,
+                // Something that is kept in registries beside images.
+                Err(SelectError::Nothing(_)) => {
+                    tracing::debug!(%digest, "is no image");
+                    continue;
+                }
                 Err(error) => {
                     let error = crate::error::chain(&error);
                     tracing::warn!(%digest, error, "skipped an image");
@@ -112,6 +142,12 @@ impl Catalog {
         let mut images: Vec<Image> = groups.into_values().collect();
         images.sort_by_key(|image| std::cmp::Reverse(image.created()));
         Ok(Self { images })
+    }
+
+    /// Whether a record is that of an image.
+    pub(super) fn has(&self, record: &Digest) -> bool {
+        let mut records = self.images.iter().flat_map(|image| &image.records);
+        records.any(|known| known.descriptor.digest == *record)
     }
 
     /// Images whose ID, or the digest of one of whose records, begins with `prefix`: hex digits,

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hull_api::image::ProgressMessage;
-use hull_oci::Platform;
+use hull_oci::{Platform, Reference};
 use hull_shim::state::Status;
 use hull_store::{ContainerRecord, Store};
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
-use super::{Images, ImportOptions, ListOptions, LoadOptions, save};
+use super::pull::PullOptions;
+use super::{Images, ImportOptions, ListOptions, LoadOptions, remote, save};
 use crate::containers;
 use crate::error::ApiError;
 use crate::http::{self, Body, BodySender, Query, Request, Response};
@@ -36,7 +37,8 @@ pub async fn handle(service: &Service, request: Request) -> Result<Response, Api
             save(service, names, &request.query).await
         }
         ["load"] if post => Ok(load(service, request)?),
-        ["create"] if post => create(service, request),
+        ["create"] if post => create(service, request).await,
+        ["search"] if get => remote::http::search(service, &request).await,
         ["prune"] if post => prune(service, &request.query).await,
         [name @ .., "json"] if get => inspect(service, name.join("/")).await,
         [name @ .., "history"] if get => history(service, name.join("/"), &request.query).await,
@@ -134,22 +136,15 @@ fn load(service: &Service, request: Request) -> Result<Response, ApiError> {
     })
 }
 
-/// `POST /images/create`: only imports, there is no registry to pull from.
-fn create(service: &Service, request: Request) -> Result<Response, ApiError> {
+/// `POST /images/create`: a pull or an import.
+async fn create(service: &Service, request: Request) -> Result<Response, ApiError> {
     let query = &request.query;
     match query.get("fromSrc") {
         Some("-") => {}
         Some(source) => {
             return Err(ApiError::invalid(format!("cannot import from {source:?}: only from -")));
         }
-        None => {
-            let what = query.get("fromImage").unwrap_or("an image");
-            return Err(ApiError::new(
-                hull_api::ErrorKind::Unavailable,
-                format!("cannot pull {what}: this version has no registry client"),
-            )
-            .hint("bring images with `hull load` or `hull import`"));
-        }
+        None => return pull(service, &request).await,
     }
     let options = ImportOptions {
         repository: query.get("repo").map(str::to_owned),
@@ -163,6 +158,26 @@ fn create(service: &Service, request: Request) -> Result<Response, ApiError> {
         progress(ProgressMessage::status(id.to_string()));
         Ok(())
     })
+}
+
+async fn pull(service: &Service, request: &Request) -> Result<Response, ApiError> {
+    let query = &request.query;
+    let reference = pulled(query.get("fromImage").unwrap_or_default(), query.get("tag"))?;
+    let options = PullOptions { reference, platform: platform(query)? };
+    let credentials = remote::credentials(&request.headers)?;
+    let session = remote::session(options.reference.registry(), credentials, query)?;
+    remote::stream(service, session, move |remote| Ok(super::pull::pull(remote, &options)?)).await
+}
+
+/// What the two parameters of a pull mean. Without any tag or digest: all tags.
+fn pulled(image: &str, tag: Option<&str>) -> Result<Reference, ApiError> {
+    let invalid = |error: hull_oci::ParseReferenceError| ApiError::invalid(error.to_string());
+    let reference: Reference = image.parse().map_err(invalid)?;
+    let Some(tag) = tag else { return Ok(reference) };
+    match tag.parse() {
+        Ok(digest) => Ok(reference.with_digest(digest)),
+        Err(_) => reference.with_tag(tag).map_err(invalid),
+    }
 }
 
 /// Runs work on images where it may wait.

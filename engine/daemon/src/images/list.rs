@@ -129,10 +129,21 @@ fn by_reference(filters: &Filters, image: &mut Image) -> Result<bool, ApiError> 
             }
         }
     }
+    let mut by_digest = Vec::new();
+    for name in &image.digest_names {
+        for pattern in patterns {
+            if fits(pattern, name)? {
+                by_digest.push(name.clone());
+                break;
+            }
+        }
+    }
     image.names = names;
-    let names: Vec<_> = image.names.iter().map(|name| name.familiar_name() + "@").collect();
+    image.digest_names = by_digest;
+    let kept = image.all_names();
+    let names: Vec<_> = kept.iter().map(|name| name.familiar_name() + "@").collect();
     image.digests.retain(|digest| names.iter().any(|name| digest.starts_with(name)));
-    Ok(!image.names.is_empty())
+    Ok(!kept.is_empty())
 }
 
 /// As `FamiliarMatch`: the short form with or without tag.

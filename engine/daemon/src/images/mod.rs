@@ -10,6 +10,7 @@
 
 mod catalog;
 mod commit;
+mod copies;
 pub mod failure;
 mod history;
 mod http;
@@ -20,6 +21,8 @@ mod load;
 mod made;
 mod pattern;
 mod prune;
+mod pull;
+mod remote;
 mod remove;
 mod resolve;
 mod save;
@@ -33,6 +36,9 @@ pub use import::{ChangeError, ImportError, ImportOptions};
 pub use list::ListOptions;
 pub(crate) use list::summaries;
 pub use load::{LoadError, LoadOptions};
+pub use pull::PullError;
+pub use remote::RemoteError;
+pub(crate) use remote::http::{auth, distribution};
 pub use remove::{IsRunning, RemoveError};
 pub use resolve::{Mismatch, ResolveError, ResolvedImage, resolve_image};
 pub use save::SaveError;

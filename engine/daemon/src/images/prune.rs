@@ -33,7 +33,7 @@ impl Images<'_> {
                 continue;
             }
             let mut image = image;
-            for name in image.names.clone() {
+            for name in image.all_names() {
                 self.untag(&mut image, &name, &mut pruned.images_deleted)?;
             }
             self.remove_records(&catalog, &image, &mut pruned.images_deleted)?;

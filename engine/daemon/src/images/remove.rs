@@ -89,17 +89,23 @@ impl Images<'_> {
     ) -> Result<Vec<ImageDeleted>, RemoveError> {
         let found = resolve::find(self.store, name)?;
         let catalog = Catalog::read(self.store)?;
+        if let Found::Name(reference, target) = &found
+            && !catalog.has(&target.digest)
+        {
+            return self.delete_artifact(reference, &target.digest);
+        }
         let mut image = resolve::image(&catalog, self.store, name)?;
         let users = self.users(&image)?;
         let running = users.iter().find(|container| is_running(container));
         let mut removed = Vec::new();
         if let Found::Name(reference, _) = &found {
-            let Some(reference) = image.names.iter().find(|known| names_same(known, reference))
-            else {
+            let by_tag = || image.names.iter().find(|known| names_same(known, reference));
+            let by_digest = image.digest_names.iter().find(|known| *known == reference);
+            let Some(reference) = by_digest.or_else(by_tag) else {
                 return Err(ResolveError::NotFound(reference.familiar()).into());
             };
             let reference = reference.clone();
-            if let (true, false, [user, ..]) = (image.names.len() == 1, force, users.as_slice()) {
+            if let (true, false, [user, ..]) = (image.is_single(), force, users.as_slice()) {
                 return Err(RemoveError::LastName {
                     name: name.to_owned(),
                     container: user.id.chars().take(12).collect(),
@@ -107,15 +113,70 @@ impl Images<'_> {
                 });
             }
             self.untag(&mut image, &reference, &mut removed)?;
-            if !image.names.is_empty() || (force && running.is_some()) {
+            if reference.digest().is_none() {
+                self.untag_digests(&mut image, &reference, &mut removed)?;
+            }
+            if !image.all_names().is_empty() || (force && running.is_some()) {
                 return Ok(removed);
             }
         }
         self.check(&image, force, running, users.first())?;
-        for reference in image.names.clone() {
+        for reference in image.all_names() {
             self.untag(&mut image, &reference, &mut removed)?;
         }
         self.remove_records(&catalog, &image, &mut removed)?;
+        self.store.collect()?;
+        Ok(removed)
+    }
+
+    /// Removes the names by digest of a repository whose last tag went.
+    fn untag_digests(
+        &self,
+        image: &mut Image,
+        gone: &Reference,
+        removed: &mut Vec<ImageDeleted>,
+    ) -> Result<(), RemoveError> {
+        let repository = gone.without_tag_and_digest();
+        let same = |name: &&Reference| name.without_tag_and_digest() == repository;
+        if image.names.iter().any(|name| same(&name)) {
+            return Ok(());
+        }
+        for name in image.digest_names.clone().iter().filter(same) {
+            self.untag(image, name, removed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a name of something that is no image, and with its last name the thing itself.
+    fn delete_artifact(
+        &self,
+        reference: &Reference,
+        target: &Digest,
+    ) -> Result<Vec<ImageDeleted>, RemoveError> {
+        let mut removed = Vec::new();
+        let mut untag = |name: &Reference| -> Result<(), RemoveError> {
+            self.store.remove_ref(name)?;
+            let untagged = Some(name.familiar());
+            removed.push(ImageDeleted { untagged, ..ImageDeleted::default() });
+            Ok(())
+        };
+        untag(reference)?;
+        let mut names: Vec<Reference> = self
+            .store
+            .refs()?
+            .into_iter()
+            .filter(|(_, descriptor)| descriptor.digest == *target)
+            .map(|(name, _)| name)
+            .collect();
+        if names.iter().all(|name| name.digest().is_some()) {
+            for name in std::mem::take(&mut names) {
+                untag(&name)?;
+            }
+        }
+        if names.is_empty() && self.store.remove_image(target)? {
+            let deleted = Some(target.to_string());
+            removed.push(ImageDeleted { deleted, ..ImageDeleted::default() });
+        }
         self.store.collect()?;
         Ok(removed)
     }
@@ -143,7 +204,7 @@ impl Images<'_> {
         if force {
             return Ok(());
         }
-        if image.names.len() > 1 {
+        if !image.is_single() {
             let reason = "image is referenced in multiple repositories".to_owned();
             return Err(RemoveError::Force { image: id(), reason });
         }
@@ -164,6 +225,7 @@ impl Images<'_> {
         self.store.remove_ref(reference)?;
         self.tell(image, "untag");
         image.names.retain(|name| name != reference);
+        image.digest_names.retain(|name| name != reference);
         removed
             .push(ImageDeleted { untagged: Some(reference.familiar()), ..ImageDeleted::default() });
         Ok(())
