@@ -46,9 +46,15 @@ pub struct Index {
     /// The type it claims; may be absent in OCI documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
+    /// Type of the artifact, when it is no list of images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// What it lists.
     #[serde(deserialize_with = "null_default")]
     pub manifests: Vec<Descriptor>,
+    /// The manifest this one is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Box<Descriptor>>,
     /// Free text by key.
     #[serde(
         default,
@@ -148,7 +154,9 @@ impl Index {
         Self {
             schema_version: 2,
             media_type: Some(OCI_INDEX.to_owned()),
+            artifact_type: None,
             manifests,
+            subject: None,
             annotations: BTreeMap::new(),
         }
     }

@@ -14,6 +14,9 @@
 //! images/<algorithm>/<hex>       one image that is here, by the digest of its manifest or index
 //! refs/<registry>/<repository>/_tags/<tag>                 one descriptor
 //! refs/<registry>/<repository>/_digests/<algorithm>/<hex>  one descriptor
+//! refs/<registry>/<repository>/{_manifests,_blobs,_removed}/<algorithm>/<hex>, refs/<registry>/_served
+//!                                what a registry server keeps, see `metadata/repository.rs`
+//! uploads/<random>/{data,upload.json}   bytes of a blob that come in several requests
 //! containers/<id>/config.json    the container record
 //! containers/<id>/{rw,work,logs}/   overlay upper and work directory, log files
 //! names/<name>                   a symbolic link whose text is the container's id
@@ -52,7 +55,7 @@ pub(crate) const GC_LOCK: &str = "gc.lock";
 pub(crate) const LAYER_MODE: &str = "layer-mode";
 
 /// Directories of a store, parents first.
-pub(crate) const DIRECTORIES: [&str; 18] = [
+pub(crate) const DIRECTORIES: [&str; 19] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
@@ -70,5 +73,6 @@ pub(crate) const DIRECTORIES: [&str; 18] = [
     "events",
     "leases",
     "ingest",
+    "uploads",
     "trash",
 ];

@@ -19,7 +19,10 @@ pub mod layer;
 pub mod layers;
 pub mod snapshot;
 
-pub use content::{Blob, Blobs, CommitError, Ingest, Partial, ReadError};
+pub use content::{
+    Blob, Blobs, CommitError, Ingest, OpenUpload, Partial, ReadError, UPLOAD_LIFE, Upload,
+    UploadInfo, UploadRecord,
+};
 pub use error::{ErrorKind, FileError};
 pub use gc::{
     CheckError, CheckOptions, CheckReport, CollectError, Collected, Evicted, Problem, ProblemKind,
@@ -31,9 +34,9 @@ pub use layers::{
     PublishError,
 };
 pub use metadata::{
-    ContainerRecord, CreateContainerError, CreateVolumeError, FindContainerError, FindVolumeError,
-    ImageRecord, Lease, NameError, Provenance, PutImageError, RecordError, RemoveVolumeError,
-    SetRefError, UpdateError, VolumeRecord, is_name,
+    BLOB_GRACE, ContainerRecord, CreateContainerError, CreateVolumeError, FindContainerError,
+    FindVolumeError, HeldManifest, ImageRecord, Lease, NameError, Provenance, PutImageError,
+    RecordError, RemoveVolumeError, Repository, SetRefError, UpdateError, VolumeRecord, is_name,
 };
 pub use open::{OpenError, Store, StoreOptions};
 pub use root::Durability;

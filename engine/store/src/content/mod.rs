@@ -12,19 +12,22 @@
 //! [`Lease`](crate::Lease) first and holds that until something else refers to it.
 //!
 //! An unfinished write is a file without a name: it is gone with its process. What comes over a
-//! network has a name from the beginning, see [`Partial`]: it can be continued.
+//! network has a name from the beginning, see [`Partial`]: it can be continued. So has what somebody
+//! else sends in pieces, perhaps to several processes: an [`Upload`], gone a week after its last.
 //!
 //! Invariant: a file under `blobs/` hashes to its own name.
 
 mod ingest;
 mod partial;
 mod read;
+mod upload;
 
 pub use ingest::{Blob, CommitError, Ingest};
 pub use partial::Partial;
 pub(crate) use partial::{is_fresh, is_partial};
 pub use read::ReadError;
 pub(crate) use read::size_of;
+pub use upload::{OpenUpload, UPLOAD_LIFE, Upload, UploadInfo, UploadRecord};
 
 use crate::Store;
 

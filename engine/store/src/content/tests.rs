@@ -177,3 +177,34 @@ fn many_writers_of_one_blob_agree() {
     assert_eq!(fixture.store.blobs().read(&blob.digest, 300_000).unwrap(), bytes);
     assert!(fixture.entries("ingest").is_empty());
 }
+
+#[test]
+fn an_upload_goes_on_in_another_process() {
+    use crate::{OpenUpload, UploadRecord};
+    let fixture = Fixture::new();
+    let about =
+        UploadRecord { registry: "localhost:5000".to_owned(), repository: "app".to_owned() };
+    let mut upload = fixture.store.blobs().start_upload(&about).unwrap();
+    let id = upload.id().to_owned();
+    upload.append(b"first ").unwrap();
+    let other = fixture.reopened();
+    assert!(matches!(other.blobs().open_upload(&id).unwrap(), OpenUpload::Busy));
+    drop(upload);
+    assert_eq!(fixture.store.collect().unwrap().ingests, 0, "a collection leaves it");
+    let OpenUpload::Open(mut upload) = other.blobs().open_upload(&id).unwrap() else { panic!() };
+    assert_eq!((upload.size(), upload.record()), (6, &about));
+    upload.append(b"second").unwrap();
+    let digest = upload.digest(hull_oci::Algorithm::Sha512).unwrap();
+    other.blobs().commit_upload(&upload, &digest).unwrap();
+    assert_eq!(other.blobs().read(&digest, 99).unwrap(), b"first second");
+    assert!(matches!(other.blobs().open_upload(&id).unwrap(), OpenUpload::Missing));
+    assert!(matches!(other.blobs().open_upload("../../x").unwrap(), OpenUpload::Missing));
+    drop(upload);
+
+    let forgotten = other.blobs().start_upload(&about).unwrap();
+    let path = fixture.path(&format!("uploads/{}/data", forgotten.id()));
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - crate::UPLOAD_LIFE).unwrap();
+    assert_eq!(other.collect().unwrap().ingests, 1);
+    assert!(fixture.entries("uploads").is_empty());
+}

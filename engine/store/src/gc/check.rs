@@ -105,6 +105,7 @@ impl Store {
         check.images()?;
         check.references()?;
         check.knowledge()?;
+        check.repositories()?;
         check.containers()?;
         check.names()?;
         check.volumes()?;
@@ -358,12 +359,46 @@ impl Check<'_> {
         if !manifest.layers.iter().all(|layer| hull_oci::media_type::is_layer(&layer.media_type)) {
             return Ok(None);
         }
-        for diff_id in diff_ids(&config) {
-            if !self.store.layers().contains(&diff_id)? {
+        for (place, diff_id) in diff_ids(&config).iter().enumerate() {
+            // A pushed image that never ran has its layers as they came.
+            let copy = manifest.layers.get(place).map(|layer| &layer.digest);
+            if !self.store.layers().contains(diff_id)?
+                && !matches!(copy, Some(copy) if self.store.blobs().contains(copy)?)
+            {
                 return Ok(Some(format!("its layer {diff_id} is not here")));
             }
         }
         Ok(None)
+    }
+
+    /// What registries that are served from here hold beside images.
+    fn repositories(&mut self) -> Result<(), FileError> {
+        for name in self.store.served_repositories()? {
+            let Ok(repository) = self.store.repository(name.registry(), name.repository()) else {
+                continue;
+            };
+            for held in repository.manifests()? {
+                self.report.checked += 1;
+                let digest = &held.descriptor.digest;
+                let fault = match self.document(&held.descriptor)? {
+                    None => Some("its bytes are not here".to_owned()),
+                    Some(Err(message)) => Some(message),
+                    Some(Ok(Document::Index(_))) => None,
+                    Some(Ok(Document::Manifest(manifest))) => self.manifest_fault(&manifest)?,
+                };
+                // Deleted meanwhile: what it lost is no fault.
+                let Some(message) = fault else { continue };
+                if !matches!(repository.manifest(digest), Ok(Some(_))) {
+                    continue;
+                }
+                let object = format!("manifest {digest} of {name}");
+                self.problem(object, ProblemKind::Missing, message);
+                if self.options.repair && repository.remove_manifest(digest)? {
+                    self.repaired("forgotten; push it again");
+                }
+            }
+        }
+        Ok(())
     }
 
     fn references(&mut self) -> Result<(), FileError> {

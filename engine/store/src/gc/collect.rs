@@ -152,6 +152,13 @@ impl Store {
                 collected.ingests += 1;
             }
         }
+        for upload in self.blobs().uploads()? {
+            if upload.is_stale(crate::content::UPLOAD_LIFE)
+                && self.blobs().cancel_upload(&upload.id)?
+            {
+                collected.ingests += 1;
+            }
+        }
         for entry in self.root.list_text("leases")? {
             let path = format!("leases/{entry}");
             let _lock = self.root.lock_exclusive()?;

@@ -43,6 +43,7 @@ impl Store {
         let mut evicted = Evicted::default();
         let mut marks = Marks::default();
         marks.update(self)?;
+        marks.pin_served(self)?;
         let (mut total, mut copies) = self.spare_copies(&marks)?;
         copies.sort_by_key(|copy| copy.used);
         let mut victims = Vec::new();
@@ -56,6 +57,7 @@ impl Store {
         for batch in victims.chunks(BATCH) {
             let _lock = self.root.lock_exclusive()?;
             marks.update(self)?;
+            marks.pin_served(self)?;
             for copy in batch.iter().filter(|copy| can_go(&marks, &copy.digest)) {
                 if self.root.discard(&blob_path(&copy.digest))?.is_some() {
                     evicted.copies.push(copy.digest.clone());
@@ -118,6 +120,7 @@ fn can_go(marks: &Marks, digest: &Digest) -> bool {
         && !marks.documents.contains(digest)
         && !marks.pinned.contains(digest)
         && !marks.leased.contains(digest)
+        && !marks.is_recent(digest)
 }
 
 fn time(seconds: i64, nanoseconds: impl TryInto<u32>) -> SystemTime {

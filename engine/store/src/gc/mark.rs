@@ -27,6 +27,10 @@ pub(crate) struct Marks {
     pub(crate) pinned: HashSet<Digest>,
     /// Blobs or layers that a living lease holds.
     pub(crate) leased: HashSet<Digest>,
+    /// Blobs that were pushed to a repository a short while ago.
+    recent: HashSet<Digest>,
+    /// Manifests whose layers are pinned.
+    served: HashSet<Digest>,
     /// What was looked into already.
     explored: HashSet<Digest>,
     containers: HashSet<String>,
@@ -40,7 +44,12 @@ impl Marks {
     pub(crate) fn update(&mut self, store: &Store) -> Result<(), FileError> {
         self.add_leases(store)?;
         for digest in store.image_digests()? {
-            self.add_image(store, digest)?;
+            self.add_image(store, digest, true)?;
+        }
+        let (manifests, blobs) = store.pushed()?;
+        self.recent.extend(blobs);
+        for digest in manifests {
+            self.add_image(store, digest, false)?;
         }
         for id in store.container_ids()? {
             if self.containers.insert(id.clone()) {
@@ -50,10 +59,37 @@ impl Marks {
         Ok(())
     }
 
+    /// Pins the compressed layers of all that registries served from here give out.
+    pub(crate) fn pin_served(&mut self, store: &Store) -> Result<(), FileError> {
+        let mut pending = store.served_manifests()?;
+        while let Some(digest) = pending.pop() {
+            if !self.served.insert(digest.clone()) {
+                continue;
+            }
+            let Some(bytes) = read(store, &digest)? else { continue };
+            match Document::parse(&bytes) {
+                Ok(Document::Index(index)) => {
+                    pending.extend(index.manifests.into_iter().map(|child| child.digest));
+                }
+                Ok(Document::Manifest(manifest)) => {
+                    self.pinned.extend(manifest.layers.into_iter().map(|layer| layer.digest));
+                }
+                // Nothing is given out of what nobody can read.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_recent(&self, digest: &Digest) -> bool {
+        self.recent.contains(digest)
+    }
+
     pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
         self.documents.contains(digest)
             || self.compressed.contains_key(digest)
             || self.leased.contains(digest)
+            || self.recent.contains(digest)
     }
 
     pub(crate) fn has_layer(&self, diff_id: &Digest) -> bool {
@@ -87,9 +123,9 @@ impl Marks {
     }
 
     /// An image record is named after its manifest or index: that is a root even if the record
-    /// cannot be read.
-    fn add_image(&mut self, store: &Store, image: Digest) -> Result<(), FileError> {
-        let mut pending = vec![(image, true)];
+    /// cannot be read. What else a repository holds and is missing can be pushed again.
+    fn add_image(&mut self, store: &Store, image: Digest, record: bool) -> Result<(), FileError> {
+        let mut pending = vec![(image, record)];
         while let Some((digest, is_root)) = pending.pop() {
             self.documents.insert(digest.clone());
             if !self.explored.insert(digest.clone()) {

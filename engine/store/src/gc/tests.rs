@@ -469,8 +469,9 @@ fn a_damaged_layer_is_found() {
         }
         let report = fixture.store.check(REPAIR).unwrap();
         let kinds: Vec<_> = report.problems.iter().map(|problem| problem.kind).collect();
-        // The layer; the image without it; the container without it, which only a person removes.
-        assert_eq!(kinds, [ProblemKind::Corrupt, ProblemKind::Missing, ProblemKind::Missing]);
+        // The layer, and the container without it, which only a person removes. The image still
+        // has its copy as it came.
+        assert_eq!(kinds, [ProblemKind::Corrupt, ProblemKind::Missing]);
         assert!(!fixture.store.layers().contains(&layer).unwrap());
         assert!(fixture.store.container("web").is_ok());
         fixture.layer("whole");
@@ -574,4 +575,17 @@ impl Drop for SmallDisk {
 fn run(command: &mut std::process::Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_a_registry_gives_out_keeps_its_copies() {
+    let fixture = Fixture::new();
+    let (manifest, copy) = pulled(&fixture, "served");
+    let target = fixture.store.image(&manifest).unwrap().unwrap().descriptor;
+    fixture.store.serve_registry("localhost:5000").unwrap();
+    let name = reference("localhost:5000/app:1");
+    fixture.store.set_ref(&name, &target).unwrap();
+    assert!(fixture.store.evict_copies(0).unwrap().copies.is_empty());
+    fixture.store.remove_ref(&name).unwrap();
+    assert_eq!(fixture.store.evict_copies(0).unwrap().copies, [copy]);
 }

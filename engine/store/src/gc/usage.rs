@@ -128,7 +128,7 @@ impl Ledger<'_> {
                     self.usage.other += self.one(entry)?;
                     self.usage.images += self.below(entry)?;
                 }
-                "ingest" => {
+                "ingest" | "uploads" => {
                     self.usage.other += self.one(entry)?;
                     self.usage.ingest += self.below(entry)?;
                 }

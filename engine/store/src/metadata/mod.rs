@@ -10,6 +10,7 @@ pub(crate) mod name;
 mod provenance;
 pub(crate) mod record;
 mod reference;
+mod repository;
 mod volume;
 
 pub(crate) use container::is_container_id;
@@ -23,6 +24,7 @@ pub use provenance::Provenance;
 pub(crate) use provenance::provenance_path;
 pub use record::RecordError;
 pub use reference::SetRefError;
+pub use repository::{BLOB_GRACE, HeldManifest, Repository};
 pub use volume::{CreateVolumeError, FindVolumeError, RemoveVolumeError, VolumeRecord};
 
 #[cfg(test)]

@@ -35,8 +35,8 @@ impl SetRefError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Target {
-    descriptor: Descriptor,
+pub(super) struct Target {
+    pub(super) descriptor: Descriptor,
 }
 
 impl Store {
@@ -54,26 +54,7 @@ impl Store {
             return Err(SetRefError::MissingImage(descriptor.digest.clone()));
         }
         let json = record::encode(&Target { descriptor: descriptor.clone() });
-        // Somebody who removes the repository's last reference may take an empty directory away
-        // between making it and using it.
-        let mut attempts = 0;
-        loop {
-            make_parents(&self.root, &path)?;
-            let file = self.root.filled(&json, Durability::Durable)?;
-            match self.root.link_over(&file, &path) {
-                Err(error)
-                    if error.io().kind() == std::io::ErrorKind::NotFound && attempts < 100 =>
-                {
-                    attempts += 1;
-                }
-                result => break result?,
-            }
-        }
-        // Whoever made the directories may not have come to syncing them.
-        for directory in parents(&path).into_iter().rev() {
-            self.root.sync_directory(directory)?;
-        }
-        Ok(self.root.sync_directory("refs")?)
+        Ok(publish(&self.root, &path, &json)?)
     }
 
     /// What a reference points at, `None` if there is no such reference. Four system calls.
@@ -98,12 +79,7 @@ impl Store {
     /// Removes a reference; false if there was none. The image it named keeps its record.
     pub fn remove_ref(&self, reference: &Reference) -> Result<bool, FileError> {
         let Some(path) = reference_path(reference) else { return Ok(false) };
-        if !self.root.unlink(&path)? {
-            return Ok(false);
-        }
-        self.root.sync_parent(&path)?;
-        remove_empty_parents(&self.root, &path)?;
-        Ok(true)
+        retract(&self.root, &path)
     }
 
     /// All references that have a file, readable or not.
@@ -140,10 +116,44 @@ fn collect(
                     }
                 }
             }
+            // A registry server's own, see `repository`.
+            _ if name.starts_with('_') => {}
             _ => collect(root, registry, &format!("{repository}{name}/"), names)?,
         }
     }
     Ok(())
+}
+
+/// Writes a file below `refs/` with the directories it needs, on disk when this returns.
+pub(super) fn publish(root: &Root, path: &str, content: &[u8]) -> Result<(), FileError> {
+    // Somebody who removes the repository's last reference may take an empty directory away
+    // between making it and using it.
+    let mut attempts = 0;
+    loop {
+        make_parents(root, path)?;
+        let file = root.filled(content, Durability::Durable)?;
+        match root.link_over(&file, path) {
+            Err(error) if error.io().kind() == std::io::ErrorKind::NotFound && attempts < 100 => {
+                attempts += 1;
+            }
+            result => break result?,
+        }
+    }
+    // Whoever made the directories may not have come to syncing them.
+    for directory in parents(path).into_iter().rev() {
+        root.sync_directory(directory)?;
+    }
+    root.sync_directory("refs")
+}
+
+/// Removes a file below `refs/` and the directories that are empty then; false if there was none.
+pub(super) fn retract(root: &Root, path: &str) -> Result<bool, FileError> {
+    if !root.unlink(path)? {
+        return Ok(false);
+    }
+    root.sync_parent(path)?;
+    remove_empty_parents(root, path)?;
+    Ok(true)
 }
 
 /// No component of a repository begins with `_`, so ours cannot be mistaken for one.

@@ -372,3 +372,45 @@ fn a_record_keeps_its_format_beside_its_fields() {
     let json: serde_json::Value = serde_json::from_slice(&record::encode(&record)).unwrap();
     assert_eq!((&json["format"], &json["name"]), (&1.into(), &"data".into()));
 }
+
+#[test]
+fn what_was_pushed_stays_until_it_is_deleted() {
+    let (fixture, image) = fixture();
+    let store = &fixture.store;
+    let target = store.image(&image.0).unwrap().unwrap().descriptor;
+    store.serve_registry("localhost:5000").unwrap();
+    let repository = store.repository("localhost:5000", "team/app").unwrap();
+    assert!(store.repositories("localhost:5000").unwrap().is_empty());
+    repository.add_manifest(&target).unwrap();
+    store.remove_image(&image.0).unwrap();
+    assert!(store.collect().unwrap().blobs.is_empty(), "the repository holds it");
+    assert_eq!(store.repositories("localhost:5000").unwrap(), ["team/app"]);
+    assert_eq!(store.served_manifests().unwrap(), std::slice::from_ref(&image.0));
+    assert!(store.refs().unwrap().is_empty(), "a manifest without a name names no image");
+    assert!(store.check(crate::CheckOptions::default()).unwrap().is_sound());
+
+    repository.set_removed(&image.0, true).unwrap();
+    assert!(repository.is_removed(&image.0).unwrap());
+    repository.set_removed(&image.0, false).unwrap();
+    assert!(repository.remove_manifest(&image.0).unwrap());
+    assert!(!repository.remove_manifest(&image.0).unwrap());
+    assert!(!store.collect().unwrap().blobs.is_empty());
+    assert_eq!(fixture.entries("refs/localhost:5000"), ["_served"]);
+}
+
+#[test]
+fn an_uploaded_blob_has_an_hour() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    store.serve_registry("localhost:5000").unwrap();
+    let repository = store.repository("localhost:5000", "app").unwrap();
+    let blob = store.blobs().put_bytes(b"uploaded").unwrap().digest;
+    repository.add_blob(&blob).unwrap();
+    assert!(store.collect().unwrap().blobs.is_empty());
+    let path = fixture.path(&format!("refs/localhost:5000/app/_blobs/sha256/{}", blob.hex()));
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - crate::BLOB_GRACE).unwrap();
+    assert_eq!(store.collect().unwrap().blobs, std::slice::from_ref(&blob));
+    assert!(repository.remove_blob(&blob).unwrap());
+    assert!(store.repository("localhost:5000", "../x").is_err());
+}
