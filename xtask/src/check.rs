@@ -38,10 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "hull-worker",
         ],
     ),
-    (
-        "hull-cli",
-        &["hull-api", "hull-builder", "hull-daemon", "hull-oci", "hull-sys"],
-    ),
+    ("hull-cli", &["hull-api", "hull-builder", "hull-daemon", "hull-oci", "hull-sys"]),
     ("hull-probe", &["hull-sys"]),
     ("hull-test-support", &["hull-oci"]),
     ("hull-e2e", &["hull-test-support"]),
