@@ -43,6 +43,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hull-test-support", &["hull-oci"]),
     ("hull-e2e", &["hull-test-support"]),
     ("hull-security", &["hull-test-support"]),
+    (
+        "hull-fuzz",
+        &["hull-api", "hull-cli", "hull-oci", "hull-registry", "hull-sandbox", "hull-store"],
+    ),
     ("xtask", &["hull-oci"]),
 ];
 

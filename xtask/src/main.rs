@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod demo;
 mod fixtures;
+mod fuzz;
 mod guest;
 mod run;
 mod test;
@@ -19,6 +20,8 @@ const USAGE: &str = "usage: cargo xtask <task>
   test [--full] [NAME]  everything: check, unit tests, the built programs in real sandboxes
                         --full adds peers, load and kill tests
   fixtures              what the tests need from the distribution (the only step that downloads)
+  fuzz [TARGET] [-s SECONDS] [--seed NUMBER]
+                        parsers of foreign bytes against changed inputs (60 seconds each)
   demo                  build Hull, make a small image, run it, show the sandbox from inside
   bench run [-n RUNS]   start-up beside crun, runc, podman and docker, whichever are present
   bench pull [-n RUNS]  pulls and pushes beside podman and docker
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Some("check") => check::check(),
         Some("test") => test::test(rest),
         Some("fixtures") => fixtures::make().map(|_| ()),
+        Some("fuzz") => fuzz::fuzz(rest),
         Some("demo") => demo::demo(),
         Some("bench") => bench::bench(rest),
         Some("guest") => guest::guest(rest),

@@ -27,6 +27,12 @@ mod usage;
 
 use std::process::ExitCode;
 
+/// Parsers for the fuzz targets, and for nobody else.
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::credentials::fuzz::{credentials, rewrite};
+}
+
 /// Runs the command line of this process; returns the exit code.
 pub fn main() -> u8 {
     let words: Vec<String> =

@@ -17,3 +17,40 @@ mod store;
 
 pub(crate) use key::{RegistryKey, Wanted};
 pub(crate) use store::{Saved, Store};
+
+/// What `tests/fuzz` asks of the parsers here.
+pub(crate) mod fuzz {
+    use super::document::Document;
+    use super::{RegistryKey, Wanted, entry};
+
+    /// Whether a file has credentials for a repository, or a helper that may have.
+    ///
+    /// # Errors
+    /// The text of the refusal.
+    pub fn credentials(text: &str, registry: &str, repository: &str) -> Result<bool, String> {
+        let registry = RegistryKey::parse(registry).ok_or("no registry")?;
+        let wanted = Wanted { registry, repository: repository.to_owned() };
+        match entry::find(text, &wanted, true) {
+            Ok(found) => Ok(found != entry::Found::Nothing),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Writes a file anew: members that nobody changed are as they were.
+    ///
+    /// # Panics
+    /// They are not.
+    pub fn rewrite(text: &str) {
+        let Ok(before) = Document::parse(text) else { return };
+        let mut after = before.clone();
+        after.set("auths", "{}".to_owned()).expect("it is JSON");
+        let written = after.to_text(0);
+        let after = Document::parse(&written).expect("what we write we read");
+        assert_eq!(after.get("auths"), Some("{}"), "{written}");
+        let others = |document: &Document| -> Vec<(String, String)> {
+            let members = document.members().filter(|(name, _)| *name != "auths");
+            members.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
+        };
+        assert_eq!(others(&before), others(&after), "{written}");
+    }
+}
