@@ -10,6 +10,7 @@ use crate::run::{cargo, run};
 /// Which of our packages a package may depend on. A new edge is a commit of its own, with its
 /// reason.
 const EDGES: &[(&str, &[&str])] = &[
+    ("hull-attestation", &["hull-oci"]),
     ("hull-events", &[]),
     ("hull-git", &[]),
     ("hull-oci", &[]),
