@@ -5,7 +5,9 @@
 //! `hull_sys::message`.
 
 pub use hull_store::LayerMode;
-pub use hull_store::layer::{ArchiveMember, FailureKind, LayerReport, Limits, PlaceStat, Refusal};
+pub use hull_store::layer::{
+    ArchiveMember, Compressed, FailureKind, LayerReport, Limits, Method, PlaceStat, Refusal,
+};
 use serde::{Deserialize, Serialize};
 
 /// A job, with what each of its descriptors is.
@@ -31,6 +33,16 @@ pub enum Job {
         mode: LayerMode,
         /// Bounds.
         limits: Limits,
+    },
+    /// Compress a layer's tar. Descriptors: 0 = a file, 1 = output (an empty file). Answer:
+    /// [`Answer::Compressed`].
+    Compress {
+        /// Bytes of the tar, from the file's begin.
+        size: u64,
+        /// How.
+        method: Method,
+        /// On how many threads. The result does not depend on it.
+        threads: usize,
     },
     /// Copy the content of a directory into another, with owners, modes, times, extended
     /// attributes, hard links and special files. Descriptors: 0 = source directory,
@@ -124,6 +136,8 @@ pub enum Answer {
     },
     /// Of [`Job::Layer`].
     Layer(LayerReport),
+    /// Of [`Job::Compress`].
+    Compressed(Compressed),
     /// Of [`Job::CopyTree`].
     Copied {
         /// Entries copied.
@@ -166,7 +180,10 @@ impl Job {
             Self::PackPlace { userns, .. }
             | Self::ReadPlace { userns, .. }
             | Self::Extract { userns, .. } => 2 + usize::from(*userns),
-            Self::ScanArchive { .. } | Self::CopyTree { .. } | Self::PackTree => 2,
+            Self::ScanArchive { .. }
+            | Self::Compress { .. }
+            | Self::CopyTree { .. }
+            | Self::PackTree => 2,
             Self::PackLayer { .. } | Self::Changes { .. } => 3,
             Self::Layer { mode: LayerMode::Erofs, .. } => 3,
             Self::Layer { mode: LayerMode::Unpack, .. } => 2,

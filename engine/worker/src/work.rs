@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use hull_store::layer::{
     Copied, Extract, Extracted, FailureKind, Input, LayerError, Packed, Place, Stubs, Target,
-    changes, copy_tree, extract, pack_layer, pack_place, pack_tree, read_layer, read_place,
-    scan_archive, stat_place,
+    changes, compress, copy_tree, extract, pack_layer, pack_place, pack_tree, read_layer,
+    read_place, scan_archive, stat_place,
 };
 use hull_sys::jail::{CapabilitySet, Jail, Purpose, SealError, confined, confined_to_read};
 
@@ -77,6 +77,12 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
                 Some((offset, length)) => Input::Range { file: input, offset, length },
             };
             read_layer(input, target, *limits).map(Answer::Layer)
+        }
+        Job::Compress { size, method, threads } => {
+            let (input, output) = (File::from(next()?), File::from(next()?));
+            Jail::new(Purpose::Streams).enter()?;
+            let input = Input::Range { file: input, offset: 0, length: *size };
+            compress(input, output, *method, *threads).map(Answer::Compressed)
         }
         Job::CopyTree { limits } => {
             let (source, destination) = (readable(&next()?)?, writable(&next()?)?);

@@ -6,8 +6,8 @@ use hull_oci::{Digest, Reference};
 use hull_store::{ContainerRecord, ImageRecord, Store};
 
 use super::failure::StoreError;
+use super::is_made_here;
 use super::select::{self, SelectError, Selected};
-use super::{ORIGIN_COMMIT, ORIGIN_DOCKER_ARCHIVE, ORIGIN_IMPORT};
 
 /// All records and names that lead to one image ID.
 #[derive(Debug, Clone)]
@@ -44,9 +44,7 @@ impl Image {
     }
 
     fn add_name(&mut self, name: Reference, target: &Digest) {
-        let foreign = |record: &ImageRecord| {
-            !matches!(record.origin.as_str(), ORIGIN_COMMIT | ORIGIN_DOCKER_ARCHIVE | ORIGIN_IMPORT)
-        };
+        let foreign = |record: &ImageRecord| !is_made_here(&record.origin);
         let mut records = self.records.iter().filter(|record| record.descriptor.digest == *target);
         if name.digest().is_some() || records.any(foreign) {
             let digest = name.with_digest(target.clone()).familiar();

@@ -8,10 +8,12 @@ use hull_api::image::ProgressMessage;
 use hull_oci::{Platform, Reference};
 use hull_shim::state::Status;
 use hull_store::{ContainerRecord, Store};
+use hull_worker::job::Method;
+use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::{Method, StatusCode};
 
 use super::pull::PullOptions;
+use super::push::PushOptions;
 use super::{Images, ImportOptions, ListOptions, LoadOptions, remote, save};
 use crate::containers;
 use crate::error::ApiError;
@@ -27,7 +29,7 @@ pub async fn handle(service: &Service, request: Request) -> Result<Response, Api
     let segments = request.segments.clone();
     let path: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
     let method = &request.method;
-    let (get, post) = (method == Method::GET, method == Method::POST);
+    let (get, post) = (method == hyper::Method::GET, method == hyper::Method::POST);
     // Names hold slashes, and clients do not escape them.
     match path.as_slice() {
         ["json"] if get => list(service, &request.query).await,
@@ -43,8 +45,9 @@ pub async fn handle(service: &Service, request: Request) -> Result<Response, Api
         [name @ .., "json"] if get => inspect(service, name.join("/")).await,
         [name @ .., "history"] if get => history(service, name.join("/"), &request.query).await,
         [name @ .., "get"] if get => save(service, vec![name.join("/")], &request.query).await,
+        [name @ .., "push"] if post => push(service, &request, &name.join("/")).await,
         [name @ .., "tag"] if post => tag(service, name.join("/"), &request.query).await,
-        name if method == Method::DELETE && !name.is_empty() => {
+        name if method == hyper::Method::DELETE && !name.is_empty() => {
             delete(service, name.join("/"), &request.query).await
         }
         _ => Err(ApiError::not_found("page not found")),
@@ -167,6 +170,27 @@ async fn pull(service: &Service, request: &Request) -> Result<Response, ApiError
     let credentials = remote::credentials(&request.headers)?;
     let session = remote::session(options.reference.registry(), credentials, query)?;
     remote::stream(service, session, move |remote| Ok(super::pull::pull(remote, &options)?)).await
+}
+
+/// `POST /images/{name}/push`. `compression` is Hull's own.
+async fn push(service: &Service, request: &Request, name: &str) -> Result<Response, ApiError> {
+    let query = &request.query;
+    let reference = pulled(name, query.get("tag"))?;
+    if reference.digest().is_some() {
+        return Err(ApiError::invalid("cannot push a digest reference"));
+    }
+    let compression = match query.get("compression") {
+        None | Some("gzip") => Method::Gzip,
+        Some("zstd") => Method::Zstd,
+        Some(other) => {
+            return Err(ApiError::invalid(format!("unknown compression {other:?}"))
+                .hint("gzip and zstd are there"));
+        }
+    };
+    let options = PushOptions { reference, platform: platform(query)?, compression };
+    let credentials = remote::credentials(&request.headers)?;
+    let session = remote::session(options.reference.registry(), credentials, query)?;
+    remote::stream(service, session, move |remote| Ok(super::push::push(remote, &options)?)).await
 }
 
 /// What the two parameters of a pull mean. Without any tag or digest: all tags.

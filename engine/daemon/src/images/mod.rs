@@ -22,6 +22,7 @@ mod made;
 mod pattern;
 mod prune;
 mod pull;
+mod push;
 mod remote;
 mod remove;
 mod resolve;
@@ -37,6 +38,7 @@ pub use list::ListOptions;
 pub(crate) use list::summaries;
 pub use load::{LoadError, LoadOptions};
 pub use pull::PullError;
+pub use push::PushError;
 pub use remote::RemoteError;
 pub(crate) use remote::http::{auth, distribution};
 pub use remove::{IsRunning, RemoveError};
@@ -59,6 +61,12 @@ const ORIGIN_IMPORT: &str = "import";
 
 /// The same for images made of a container.
 const ORIGIN_COMMIT: &str = "commit";
+
+/// Whether a manifest was made here, for something that came without: its digest is nothing anybody
+/// else could know.
+fn is_made_here(origin: &str) -> bool {
+    matches!(origin, ORIGIN_COMMIT | ORIGIN_DOCKER_ARCHIVE | ORIGIN_IMPORT)
+}
 
 /// What operations on images need.
 #[derive(Debug, Clone, Copy)]

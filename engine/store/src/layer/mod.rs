@@ -14,6 +14,7 @@
 pub mod archive;
 mod beneath;
 mod compare;
+mod compress;
 pub mod copy;
 mod decompress;
 mod erofs;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use archive::{ArchiveMember, scan_archive};
 pub use compare::{Stubs, changes, pack_layer};
+pub use compress::{Compressed, Method, compress};
 pub use copy::{Copied, copy_tree};
 pub use error::{FailureKind, LayerError};
 pub use extract::{Extract, Extracted, extract};

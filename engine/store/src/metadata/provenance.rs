@@ -86,6 +86,21 @@ impl Store {
         })
     }
 
+    /// Compressed copies of a layer that are here, with their sizes in bytes, sorted by digest.
+    pub fn copies_of(&self, diff_id: &Digest) -> Result<Vec<(Digest, u64)>, FileError> {
+        let mut copies = Vec::new();
+        for digest in self.known_digests()? {
+            let known = self.provenance(&digest)?;
+            if known.is_some_and(|known| known.diff_id.as_ref() == Some(diff_id))
+                && digest != *diff_id
+                && let Some(size) = self.blobs().stat(&digest)?
+            {
+                copies.push((digest, size));
+            }
+        }
+        Ok(copies)
+    }
+
     /// Digests something is known of, sorted.
     pub(crate) fn known_digests(&self) -> Result<Vec<Digest>, FileError> {
         let mut digests = Vec::new();

@@ -10,6 +10,7 @@ mod support;
 mod tree;
 
 mod bad;
+mod compress;
 mod copy;
 mod good;
 mod many;

@@ -24,6 +24,7 @@ use hull_store::ImageRecord;
 
 use super::remote::Remote;
 use super::{now, select};
+pub(super) use fetch::keep_blob;
 pub(super) use tree::judge;
 use tree::{Content, Tree};
 

@@ -60,6 +60,16 @@ impl<'a> Progress<'a> {
         self.detail(id, status, detail, Weight::Count);
     }
 
+    /// A result for programs.
+    pub(crate) fn result(&self, value: serde_json::Value) {
+        let message = ProgressMessage {
+            progress_detail: Some(ProgressDetail::default()),
+            aux: Some(value),
+            ..ProgressMessage::default()
+        };
+        (self.send)(message, Weight::Event);
+    }
+
     fn detail(&self, id: &str, status: &str, detail: ProgressDetail, weight: Weight) {
         let message = ProgressMessage {
             id: Some(id.to_owned()),
