@@ -17,6 +17,8 @@ use crate::{host, usage};
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     client: Client,
+    /// The engine of this process, where another was named and it may be asked too.
+    own: Option<Client>,
 }
 
 /// A command at work.
@@ -26,6 +28,11 @@ impl Context {
     /// The engine that the command line names.
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The engine of this process, for what Docker's client does without an engine.
+    pub(crate) fn own(&self) -> Option<&Client> {
+        self.own.as_ref()
     }
 }
 
@@ -105,7 +112,7 @@ fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
     if let Some(level) = level {
         log_to_stderr(&level)?;
     }
-    let context = Context { client: client(globals, entry)? };
+    let context = context(globals, entry)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Never dropped: threads that still work are not waited for, and the end of the program
     // closes everything at once.
@@ -113,24 +120,29 @@ fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
     runtime.block_on((entry.run)(context, matches))
 }
 
-/// The client for the engine that was named, or for this process's own.
-fn client(globals: Globals, entry: &Entry) -> Result<Client> {
+/// The engine that was named, or this process's own.
+fn context(globals: Globals, entry: &Entry) -> Result<Context> {
     let folder = |given: Option<PathBuf>, name: &str, default: &str| {
         given
             .or_else(|| variable(name).map(PathBuf::from))
             .unwrap_or_else(|| PathBuf::from(default))
     };
+    let is_root = rustix::process::geteuid().is_root();
     let exec_root = folder(globals.exec_root, "HULL_EXEC_ROOT", "/run/hull");
+    let mut named = None;
     if !entry.is_daemon() {
         if let Some(host) = globals.host.or_else(|| variable("HULL_HOST")) {
-            return Ok(Client::at(host::socket(&host, variable)?));
+            named = Some(Client::at(host::socket(&host, variable)?));
         }
     } else if globals.host.is_some() {
         bail!("name the socket to serve after the command: hull daemon --host unix:///path.sock");
     }
-    if entry.needs_root && !rustix::process::geteuid().is_root() {
+    if let Some(client) = named.take_if(|_| !(is_root && entry.is_for_registries_alone())) {
+        return Ok(Context { client, own: None });
+    }
+    if named.is_none() && entry.needs_root && !is_root {
         if let Some(path) = host::default_daemon(&exec_root).filter(|_| !entry.is_daemon()) {
-            return Ok(Client::at(path));
+            return Ok(Context { client: Client::at(path), own: None });
         }
         let code = if entry.starts_container() { 125 } else { 1 };
         let error = anyhow::anyhow!(
@@ -138,13 +150,17 @@ fn client(globals: Globals, entry: &Entry) -> Result<Client> {
         );
         return Err(Exit { error, code }.into());
     }
-    Ok(Client::own(Config {
+    let own = Client::own(Config {
         data_root: folder(globals.data_root, "HULL_DATA_ROOT", "/var/lib/hull"),
         exec_root,
         helpers: None,
         layer_mode: layer_mode()?,
         clients: if entry.is_daemon() { Clients::Many } else { Clients::Own },
-    }))
+    });
+    Ok(match named {
+        Some(client) => Context { client, own: Some(own) },
+        None => Context { client: own, own: None },
+    })
 }
 
 /// How layers are kept, where the user does not leave it to the host's abilities.

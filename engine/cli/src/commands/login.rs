@@ -66,14 +66,14 @@ impl Given {
         if from_stdin && username.is_none() {
             bail!("the --password-stdin option requires --username to be set");
         }
-        if password.is_some() {
-            out::error("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
-        }
         if from_stdin {
             password = Some(prompt::all_of_stdin()?);
         }
         if password.as_deref() == Some("") {
             bail!("password is empty");
+        }
+        if password.is_some() && !from_stdin {
+            out::error("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
         }
         Ok(Self { username, password })
     }

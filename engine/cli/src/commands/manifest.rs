@@ -9,7 +9,8 @@ use clap::{Arg, ArgMatches, Command};
 use http_body_util::BodyExt as _;
 use hull_api::registry::DistributionInspect;
 use hull_oci::{Platform, Reference};
-use hyper::Method;
+use hyper::body::Incoming;
+use hyper::{Method, Response};
 
 use crate::app::{self, Context};
 use crate::client::{ApiError, Client, empty, encode, full, query};
@@ -44,11 +45,10 @@ impl Fetched {
 }
 
 /// Asks the engine for a manifest, byte for byte as the registry has it.
-async fn fetch(client: &Client, name: &Reference, insecure: bool) -> Result<Fetched> {
+async fn fetch(context: &Context, name: &Reference, insecure: bool) -> Result<Fetched> {
     let remote = Remote::of(name).await;
     let path = manifest_path(name, &[("insecure", insecure.then_some("1"))]);
-    let response = remote.send(client, (Method::GET, &path), None, empty()).await;
-    let response = response.map_err(no_such_endpoint)?;
+    let response = ask(context, &remote, (Method::GET, &path), None, &[]).await?;
     let header = |name: &str| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
@@ -64,29 +64,50 @@ fn manifest_path(name: &Reference, pairs: &[(&str, Option<&str>)]) -> String {
     format!("/distribution/{}/manifest{}", encode(&name.to_string()), query(pairs))
 }
 
-/// Says that the engine is of another kind, where that is why it refuses.
-fn no_such_endpoint(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast::<ApiError>() {
-        Ok(refusal) if refusal.status == 404 && refusal.message.contains("page not found") => {
-            let message = "the engine has no way to read and write manifests".to_owned();
-            let hint = "only Hull's has: leave --host out to use the one in this process";
-            ApiError { message, hint: Some(hint.to_owned()), ..refusal }.into()
-        }
-        Ok(refusal) => refusal.into(),
-        Err(error) => error,
+/// Asks the engine that was named; if it is one that has no manifests, the one in this process.
+async fn ask(
+    context: &Context,
+    remote: &Remote,
+    request: (Method, &str),
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Response<Incoming>> {
+    let send = async |client: &Client| {
+        let body = if body.is_empty() { empty() } else { full(body.to_vec()) };
+        remote.send(client, request.clone(), content_type, body).await
+    };
+    match (send(context.client()).await, context.own()) {
+        (Err(error), Some(own)) if is_unknown_address(&error) => send(own).await,
+        (result, _) => result.map_err(no_such_endpoint),
     }
 }
 
+fn is_unknown_address(error: &anyhow::Error) -> bool {
+    let unknown =
+        |refusal: &ApiError| refusal.status == 404 && refusal.message.contains("page not found");
+    error.downcast_ref().is_some_and(unknown)
+}
+
+/// Says that the engine is of another kind, where that is why it refuses.
+fn no_such_endpoint(error: anyhow::Error) -> anyhow::Error {
+    if !is_unknown_address(&error) {
+        return error;
+    }
+    let message = "the engine has no way to read and write manifests".to_owned();
+    let hint = "only Hull's has: run it as root to use the one in this process";
+    ApiError { status: 404, message, hint: Some(hint.to_owned()), kind: None }.into()
+}
+
 /// Fetches one image's manifest and what it is for.
-async fn image(client: &Client, name: &Reference, insecure: bool) -> Result<Draft> {
-    let fetched = fetch(client, name, insecure).await?;
+async fn image(context: &Context, name: &Reference, insecure: bool) -> Result<Draft> {
+    let fetched = fetch(context, name, insecure).await?;
     if fetched.is_list() {
         bail!("{name} is a manifest list");
     }
     let remote = Remote::of(name).await;
     let insecure = query(&[("insecure", insecure.then_some("1"))]);
     let path = format!("/distribution/{}/json{insecure}", encode(&name.to_string()));
-    let response = remote.send(client, (Method::GET, &path), None, empty()).await?;
+    let response = ask(context, &remote, (Method::GET, &path), None, &[]).await?;
     let bytes = response.into_body().collect().await?.to_bytes();
     let seen: DistributionInspect =
         serde_json::from_slice(&bytes).context("the engine's answer is not what was expected")?;
@@ -123,13 +144,12 @@ pub(crate) mod inspect {
                 if !local.is_empty() {
                     return show_list(&local, verbose);
                 }
-                let client = context.client();
-                let fetched = fetch(client, only, insecure).await?;
+                let fetched = fetch(&context, only, insecure).await?;
                 match (fetched.is_list(), verbose) {
                     (_, false) => print(&fetched.bytes, "   "),
-                    (false, true) => show(&image(client, only, insecure).await?, true),
+                    (false, true) => show(&image(&context, only, insecure).await?, true),
                     (true, true) => {
-                        show_list(&members(client, only, &fetched, insecure).await?, true)
+                        show_list(&members(&context, only, &fetched, insecure).await?, true)
                     }
                 }
             }
@@ -139,7 +159,7 @@ pub(crate) mod inspect {
 
     /// Every manifest that a registry's list names.
     async fn members(
-        client: &Client,
+        context: &Context,
         list: &Reference,
         fetched: &Fetched,
         insecure: bool,
@@ -147,7 +167,7 @@ pub(crate) mod inspect {
         let mut members = Vec::new();
         for descriptor in draft::list_members(&fetched.bytes)? {
             let name = list.with_digest(descriptor.digest.clone());
-            let member = fetch(client, &name, insecure).await?;
+            let member = fetch(context, &name, insecure).await?;
             let platform = descriptor.platform.unwrap_or_default();
             members.push(Draft::new(
                 &name,
@@ -210,7 +230,7 @@ pub(crate) mod create {
         let mut members = Vec::new();
         for text in manifests {
             let manifest = name(text)?;
-            members.push((image(context.client(), &manifest, insecure).await?, manifest));
+            members.push((image(&context, &manifest, insecure).await?, manifest));
         }
         for (draft, manifest) in &members {
             drafts.save(&list, manifest, draft)?;
@@ -290,7 +310,6 @@ pub(crate) mod push {
             bail!("{list} not found");
         }
         check(&list, &members)?;
-        let client = context.client();
         let insecure = options::is_set(&matches, "insecure").then_some("1");
         let remote = Remote::of(&list).await;
         for draft in &members {
@@ -298,7 +317,7 @@ pub(crate) mod push {
             let source: Reference = draft.reference.parse()?;
             let from = (source.repository() != list.repository()).then(|| source.repository());
             let path = manifest_path(&target, &[("from", from), ("insecure", insecure)]);
-            put(client, &remote, &path, &draft.descriptor.media_type, draft.raw.clone()).await?;
+            put(&context, &remote, &path, &draft.descriptor.media_type, &draft.raw).await?;
             let digest = &draft.descriptor.digest;
             out::line(&format!("Pushed ref {target} with digest: {digest}"));
         }
@@ -306,7 +325,7 @@ pub(crate) mod push {
         let (media_type, bytes) = draft::list(descriptors);
         let digest = hull_oci::Digest::sha256(&bytes);
         let path = manifest_path(&list, &[("insecure", insecure)]);
-        put(client, &remote, &path, media_type, bytes).await?;
+        put(&context, &remote, &path, media_type, &bytes).await?;
         if options::is_set(&matches, "purge") {
             drafts.remove(&list)?;
         }
@@ -336,14 +355,14 @@ pub(crate) mod push {
     }
 
     async fn put(
-        client: &Client,
+        context: &Context,
         remote: &Remote,
         path: &str,
         media_type: &str,
-        bytes: Vec<u8>,
+        bytes: &[u8],
     ) -> Result<()> {
-        let sent = remote.send(client, (Method::PUT, path), Some(media_type), full(bytes)).await;
-        sent.map_err(no_such_endpoint)?.into_body().collect().await?;
+        let sent = ask(context, remote, (Method::PUT, path), Some(media_type), bytes).await?;
+        sent.into_body().collect().await?;
         Ok(())
     }
 }

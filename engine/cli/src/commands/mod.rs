@@ -86,6 +86,11 @@ impl Entry {
         self.path == "daemon"
     }
 
+    /// Whether it has to do with a registry and with nothing that an engine keeps.
+    pub(crate) fn is_for_registries_alone(&self) -> bool {
+        self.path.starts_with("manifest ")
+    }
+
     /// Whether its exit codes are those of a container.
     pub(crate) fn starts_container(&self) -> bool {
         matches!(self.path, "run" | "create" | "start" | "exec")
