@@ -22,6 +22,7 @@
 //! names/<name>                   a symbolic link whose text is the container's id
 //! volumes/<name>/{_data/,volume.json}; `shared` where a container that removes itself leaves it
 //! events/                        what happened, see `hull-events`; bounded, not kept by anything here
+//! cache/ cachemounts/ statcache/ what the builder keeps, see `cache`; made by the first build
 //! leases/<random>                digests, one per line; void when nobody holds its lock
 //! ingest/<random>                unfinished writes; void when nobody holds its lock
 //! ingest/<algorithm>-<hex>       what has arrived of a blob; kept a week for who continues it

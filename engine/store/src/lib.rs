@@ -6,6 +6,7 @@
 //! connection made, and nothing is kept in memory that another process would need: any number of
 //! processes use one store at once.
 
+pub mod cache;
 mod error;
 pub mod format;
 mod gc;
@@ -17,6 +18,7 @@ mod tree;
 pub mod content;
 pub mod layer;
 pub mod layers;
+pub mod select;
 pub mod snapshot;
 
 pub use content::{

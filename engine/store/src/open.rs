@@ -139,6 +139,7 @@ fn refuse_foreign(root: &Root) -> Result<(), OpenError> {
     for name in root.list(".")? {
         let name = name.to_string_lossy();
         let ours = DIRECTORIES.contains(&name.as_ref())
+            || ["cache", "cachemounts", "statcache"].contains(&name.as_ref())
             || [GC_LOCK, VERSION, "lost+found"].contains(&name.as_ref());
         if !ours {
             return Err(OpenError::NotAStore {

@@ -60,6 +60,13 @@ impl Fixture {
         self.marked_layer(content, false)
     }
 
+    /// A layer as [`Self::layer`] makes it, before it is published.
+    pub(crate) fn prepared(&self, content: &str) -> (crate::LayerIngest<'_>, LayerReport) {
+        let ingest = self.store.layers().prepare().unwrap();
+        write_layer(&ingest, content);
+        (ingest, report(content))
+    }
+
     pub(crate) fn marked_layer(&self, content: &str, opaque: bool) -> Digest {
         let report = LayerReport { opaque, ..report(content) };
         let ingest = self.store.layers().prepare().unwrap();

@@ -101,6 +101,37 @@ pub enum Job {
         /// Absolute paths where the engine made something to mount on.
         stubs: Vec<String>,
     },
+    /// Make a layer of what a step of a build changed. Descriptors: 0 = upper directory of its
+    /// overlay, 1 = a view of what lies below it; then as for [`Job::Layer`] from 1, and for
+    /// [`LayerMode::Unpack`] a file that receives the tar. Nothing is on disk for certain
+    /// afterwards. Answer: [`Answer::Layer`].
+    StepLayer {
+        /// Absolute paths where the engine made something to mount on.
+        stubs: Vec<String>,
+        /// No time in the layer is later than this, seconds since 1970.
+        latest: Option<i64>,
+        /// What to make of it.
+        mode: LayerMode,
+        /// Bounds.
+        limits: Limits,
+    },
+    /// Make a layer of what a list says ([`hull_store::layer::Item`]). Descriptors: 0 = tree,
+    /// 1 = a view of what lies below the layer, 2 = the list; then as for [`Job::StepLayer`] from
+    /// 2. Nothing is on disk for certain afterwards. Answer: [`Answer::Layer`].
+    ListLayer {
+        /// No time in the layer is later than this, seconds since 1970.
+        latest: Option<i64>,
+        /// What to make of it.
+        mode: LayerMode,
+        /// Bounds.
+        limits: Limits,
+    },
+    /// Write what a list says as a tar. Descriptors: 0 to 2 as of [`Job::ListLayer`], 3 = output.
+    /// Answer: [`Answer::Packed`].
+    PackList {
+        /// No time in it is later than this, seconds since 1970.
+        latest: Option<i64>,
+    },
     /// List what a container changed as the Engine API does. Descriptors as of
     /// [`Job::PackLayer`]; the output is JSON. Answer: [`Answer::Packed`].
     Changes {
@@ -185,6 +216,9 @@ impl Job {
             | Self::CopyTree { .. }
             | Self::PackTree => 2,
             Self::PackLayer { .. } | Self::Changes { .. } => 3,
+            Self::StepLayer { .. } => 4,
+            Self::PackList { .. } => 4,
+            Self::ListLayer { .. } => 5,
             Self::Layer { mode: LayerMode::Erofs, .. } => 3,
             Self::Layer { mode: LayerMode::Unpack, .. } => 2,
         }

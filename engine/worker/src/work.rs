@@ -1,12 +1,13 @@
 //! Doing a job: seal first, then read.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use hull_store::layer::{
     Copied, Extract, Extracted, FailureKind, Input, LayerError, Packed, Place, Stubs, Target,
-    changes, compress, copy_tree, extract, pack_layer, pack_place, pack_tree, read_layer,
-    read_place, scan_archive, stat_place,
+    assemble, changes, compress, copy_tree, extract, make_layer, pack_layer, pack_place,
+    pack_tree, read_items, read_layer, read_place, scan_archive, stat_place,
 };
 use hull_sys::jail::{CapabilitySet, Jail, Purpose, SealError, confined, confined_to_read};
 
@@ -138,7 +139,37 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
             let (upper, lower, output) = (readable(&next()?)?, readable(&next()?)?, next()?);
             seal_for_changes(&upper, &lower)?;
             let stubs = Stubs::new(stubs.iter().map(String::as_str));
-            pack_layer(upper, lower, &stubs, File::from(output)).map(packed)
+            pack_layer(upper, lower, &stubs, None, File::from(output)).map(packed)
+        }
+        Job::StepLayer { stubs, latest, mode, limits } => {
+            let (upper, lower) = (readable(&next()?)?, readable(&next()?)?);
+            let pipe = std::io::pipe().map_err(WorkError::Directory)?;
+            let (target, copy) = seal_for_layer(*mode, [next()?, next()?], &upper, &lower)?;
+            let stubs = Stubs::new(stubs.iter().map(String::as_str));
+            make_layer(pipe, target, *limits, |output| {
+                pack_layer(upper, lower, &stubs, *latest, Twice(output, copy))
+            })
+            .map(Answer::Layer)
+        }
+        Job::ListLayer { latest, mode, limits } => {
+            let (tree, view) = (readable(&next()?)?, readable(&next()?)?);
+            let list = File::from(next()?);
+            let pipe = std::io::pipe().map_err(WorkError::Directory)?;
+            let (target, copy) = seal_for_layer(*mode, [next()?, next()?], &tree, &view)?;
+            read_items(list).and_then(|items| {
+                make_layer(pipe, target, *limits, |output| {
+                    assemble(&items, tree, view, *latest, Twice(output, copy))
+                })
+                .map(Answer::Layer)
+            })
+        }
+        Job::PackList { latest } => {
+            let (tree, view) = (readable(&next()?)?, readable(&next()?)?);
+            let (list, output) = (File::from(next()?), File::from(next()?));
+            seal_for_changes(&tree, &view)?;
+            read_items(list)
+                .and_then(|items| assemble(&items, tree, view, *latest, output))
+                .map(packed)
         }
         Job::Changes { stubs } => {
             let (upper, lower, output) = (readable(&next()?)?, readable(&next()?)?, next()?);
@@ -203,6 +234,46 @@ fn seal_for_changes(upper: &OwnedFd, lower: &OwnedFd) -> Result<(), WorkError> {
         .readable(lower.as_fd())
         .enter()?;
     Ok(())
+}
+
+/// Seals for reading two trees and writing a layer of them: to two files, or to a directory with
+/// a copy of the tar beside it.
+fn seal_for_layer(
+    mode: LayerMode,
+    [first, second]: [OwnedFd; 2],
+    tree: &OwnedFd,
+    view: &OwnedFd,
+) -> Result<(Target, Option<File>), WorkError> {
+    let second = File::from(second);
+    if mode == LayerMode::Erofs {
+        seal_for_changes(tree, view)?;
+        return Ok((Target::Erofs { tar: File::from(first), index: second }, None));
+    }
+    let directory = writable(&first)?;
+    Jail::new(Purpose::Trees)
+        .capabilities(making_trees() | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_ADMIN)
+        .writable(directory.as_fd())
+        .readable(tree.as_fd())
+        .readable(view.as_fd())
+        .enter()?;
+    Ok((Target::Unpack { directory }, Some(second)))
+}
+
+/// Writes everything to both.
+struct Twice<W>(W, Option<File>);
+
+impl<W: Write> Write for Twice<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        if let Some(copy) = &mut self.1 {
+            copy.write_all(&bytes[..written])?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A view of a directory that nothing leads out of.

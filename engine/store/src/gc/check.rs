@@ -151,6 +151,7 @@ impl Check<'_> {
         for name in self.store.root.list(".")? {
             let name = name.to_string_lossy();
             let ours = DIRECTORIES.contains(&name.as_ref())
+                || ["cache", "cachemounts", "statcache"].contains(&name.as_ref())
                 || [GC_LOCK, VERSION, LAYER_MODE, "lost+found"].contains(&name.as_ref());
             if !ours {
                 self.problem(&name, ProblemKind::Stray, "not part of a store");

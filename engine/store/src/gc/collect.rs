@@ -85,6 +85,7 @@ impl Store {
 
     fn collect_leaving(&self, kept: Arrived) -> Result<Collected, CollectError> {
         let mut collected = Collected::default();
+        self.layers().settle()?;
         self.sweep_leftovers(kept, &mut collected)?;
         self.sweep_content(&mut collected)?;
         self.sweep_knowledge(&mut collected)?;
@@ -147,6 +148,13 @@ impl Store {
             if kept == Arrived::Lately && is_partial(entry) && is_fresh(&self.root, &path)? {
                 continue;
             }
+            let _lock = self.root.lock_exclusive()?;
+            if !self.is_held(&path)? && self.root.discard(&path)?.is_some() {
+                collected.ingests += 1;
+            }
+        }
+        for entry in self.root.list_text("cache/work")? {
+            let path = format!("cache/work/{entry}");
             let _lock = self.root.lock_exclusive()?;
             if !self.is_held(&path)? && self.root.discard(&path)?.is_some() {
                 collected.ingests += 1;

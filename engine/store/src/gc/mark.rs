@@ -25,6 +25,8 @@ pub(crate) struct Marks {
     pub(crate) layers: HashSet<Digest>,
     /// Compressed layers that must stay whatever the budget says.
     pub(crate) pinned: HashSet<Digest>,
+    /// DiffIDs that the builder's cache holds.
+    pub(crate) cached: HashSet<Digest>,
     /// Blobs or layers that a living lease holds.
     pub(crate) leased: HashSet<Digest>,
     /// Blobs that were pushed to a repository a short while ago.
@@ -43,6 +45,9 @@ impl Marks {
     /// reachable any more keeps its marks.
     pub(crate) fn update(&mut self, store: &Store) -> Result<(), FileError> {
         self.add_leases(store)?;
+        for (step, _) in store.steps()? {
+            self.cached.extend(step.layer);
+        }
         for digest in store.image_digests()? {
             self.add_image(store, digest, true)?;
         }
@@ -93,7 +98,9 @@ impl Marks {
     }
 
     pub(crate) fn has_layer(&self, diff_id: &Digest) -> bool {
-        self.layers.contains(diff_id) || self.leased.contains(diff_id)
+        self.layers.contains(diff_id)
+            || self.cached.contains(diff_id)
+            || self.leased.contains(diff_id)
     }
 
     fn add_leases(&mut self, store: &Store) -> Result<(), FileError> {
@@ -167,6 +174,13 @@ impl Marks {
         self.documents.insert(digest);
         Ok(())
     }
+}
+
+/// DiffIDs of all layers of images and containers.
+pub(crate) fn image_layers(store: &Store) -> Result<HashSet<Digest>, FileError> {
+    let mut marks = Marks::default();
+    marks.update(store)?;
+    Ok(marks.layers)
 }
 
 /// The diffIDs an image config lists; what is not an image config lists none.

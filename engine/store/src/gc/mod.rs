@@ -15,6 +15,7 @@ mod usage;
 pub use check::{CheckError, CheckOptions, CheckReport, Problem, ProblemKind};
 pub use collect::{CollectError, Collected};
 pub use evict::Evicted;
+pub(crate) use mark::image_layers;
 pub use usage::{Usage, UsageError};
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct Usage {
     pub volumes: u64,
     /// Log files of containers.
     pub logs: u64,
+    /// The builder's cache: its own files, and layers that nothing else keeps.
+    pub build_cache: u64,
     /// Unfinished writes.
     pub ingest: u64,
     /// On its way out.
@@ -31,6 +33,8 @@ pub struct Usage {
     pub other: u64,
     /// By layer, a part of `images`.
     pub layers: BTreeMap<Digest, u64>,
+    /// Layers of images and containers.
+    pub shared_with_images: std::collections::HashSet<Digest>,
     /// By blob, a part of `images` and `compressed`.
     pub blobs: BTreeMap<Digest, u64>,
     /// The writable directory of each container, a part of `containers`.
@@ -66,6 +70,7 @@ impl Usage {
             + self.containers
             + self.volumes
             + self.logs
+            + self.build_cache
             + self.ingest
             + self.trash
             + self.other
@@ -80,6 +85,7 @@ impl Store {
         let mut ledger = Ledger { store: self, meter: Meter::default(), usage: Usage::default() };
         ledger.add_own()?;
         ledger.add_layers(&marks)?;
+        ledger.usage.shared_with_images = marks.layers.clone();
         ledger.add_blobs(&marks)?;
         ledger.add_containers()?;
         ledger.add_volumes()?;
@@ -136,6 +142,10 @@ impl Ledger<'_> {
                     self.usage.other += self.one(entry)?;
                     self.usage.trash += self.below(entry)?;
                 }
+                "cache" | "cachemounts" | "statcache" => {
+                    self.usage.other += self.one(entry)?;
+                    self.usage.build_cache += self.below(entry)?;
+                }
                 "layers" | "containers" | "volumes" => self.usage.other += self.one(entry)?,
                 _ => self.usage.other += self.tree(entry)?,
             }
@@ -154,8 +164,15 @@ impl Ledger<'_> {
     fn add_layers(&mut self, marks: &Marks) -> Result<(), FileError> {
         for name in self.store.root.list_text("layers")? {
             let bytes = self.tree(&format!("layers/{name}"))?;
-            self.usage.images += bytes;
-            let Some(diff_id) = crate::layers::diff_id_of(&name) else { continue };
+            let Some(diff_id) = crate::layers::diff_id_of(&name) else {
+                self.usage.images += bytes;
+                continue;
+            };
+            if marks.cached.contains(&diff_id) && !marks.layers.contains(&diff_id) {
+                self.usage.build_cache += bytes;
+            } else {
+                self.usage.images += bytes;
+            }
             if !marks.has_layer(&diff_id) {
                 self.usage.unreachable += bytes;
             }

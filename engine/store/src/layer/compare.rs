@@ -75,7 +75,8 @@ pub fn changes(
 }
 
 /// Writes the changes of `upper` over `lower` as a layer's tar. Directories that are there only
-/// because something in them changed come with it, as they are now.
+/// because something in them changed come with it, as they are now. No time in it is later than
+/// `latest`, seconds since 1970.
 ///
 /// # Errors
 /// As [`LayerError`] says; a file whose name says `.wh.` cannot be in a layer.
@@ -85,9 +86,10 @@ pub fn pack_layer(
     upper: OwnedFd,
     lower: OwnedFd,
     stubs: &Stubs,
+    latest: Option<i64>,
     output: impl Write,
 ) -> Result<Packed, LayerError> {
-    let mut layer = Layer(Pack::new(output));
+    let mut layer = Layer(Pack::new(output).no_later_than(latest));
     walk(upper, lower, stubs, &mut layer)?;
     layer.0.finish()
 }

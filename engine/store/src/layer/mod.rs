@@ -12,6 +12,7 @@
 //! takes it for a deleted file; a layer says that with `.wh.`), sparse members.
 
 pub mod archive;
+mod assemble;
 mod beneath;
 mod compare;
 mod compress;
@@ -21,6 +22,7 @@ mod erofs;
 mod error;
 mod extract;
 mod inside;
+mod make;
 mod pack;
 mod path;
 mod pipe;
@@ -34,12 +36,14 @@ use hull_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use archive::{ArchiveMember, scan_archive};
+pub use assemble::{Item, assemble, read_items, write_items};
 pub use compare::{Stubs, changes, pack_layer};
 pub use compress::{Compressed, Method, compress};
 pub use copy::{Copied, copy_tree};
 pub use error::{FailureKind, LayerError};
 pub use extract::{Extract, Extracted, extract};
 pub use inside::{Place, PlaceStat, Refusal, read_place, stat_place};
+pub use make::make_layer;
 pub use pack::{Packed, pack_place, pack_tree};
 pub use path::{LayerPath, PathError};
 pub use read::{Input, Target, read_layer};

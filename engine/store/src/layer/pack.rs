@@ -19,7 +19,7 @@ use super::copy::attributes;
 use super::error::shown;
 use super::inside::{Found, Place, find};
 use super::path::join;
-use super::tar::{Device, Entry, EntryKind, Writer};
+use super::tar::{Device, Entry, EntryKind, Time, Writer};
 use super::tree::Attributes;
 use super::xattr::Holder;
 
@@ -180,6 +180,10 @@ pub(super) struct Pack<W: Write> {
     links: HashMap<(u64, u64), Vec<u8>>,
     packed: Packed,
     buffer: Vec<u8>,
+    /// No time of an entry is later than this, seconds since 1970.
+    latest: Option<i64>,
+    owner: Option<(u32, u32)>,
+    mode: Option<u16>,
 }
 
 impl<W: Write> Pack<W> {
@@ -189,12 +193,42 @@ impl<W: Write> Pack<W> {
             links: HashMap::new(),
             packed: Packed::default(),
             buffer: vec![0; BUFFER],
+            latest: None,
+            owner: None,
+            mode: None,
         }
+    }
+
+    /// Sets back the times of entries that are later than `latest`, seconds since 1970.
+    pub(super) fn no_later_than(mut self, latest: Option<i64>) -> Self {
+        self.latest = latest;
+        self
     }
 
     pub(super) fn finish(self) -> Result<Packed, LayerError> {
         self.output.finish().map_err(write)?;
         Ok(self.packed)
+    }
+
+    /// Adds what is described: a directory, or a file with the content of `data`.
+    pub(super) fn made(
+        &mut self,
+        name: &[u8],
+        data: Option<&[u8]>,
+        attributes: &Attributes,
+    ) -> Result<(), LayerError> {
+        let Some(data) = data else {
+            return self.entry(name, EntryKind::Directory, 0, attributes);
+        };
+        self.entry(name, EntryKind::File, data.len() as u64, attributes)?;
+        self.packed.bytes += data.len() as u64;
+        if data.is_empty() { Ok(()) } else { self.output.data(data).map_err(write) }
+    }
+
+    /// Owner and mode of the entries that follow, instead of their own.
+    pub(super) fn instead(&mut self, owner: Option<(u32, u32)>, mode: Option<u16>) {
+        self.owner = owner;
+        self.mode = mode;
     }
 
     /// Adds an open directory.
@@ -321,13 +355,21 @@ impl<W: Write> Pack<W> {
         self.packed.entries += 1;
         let xattrs =
             attributes.xattrs.iter().map(|xattr| (xattr.name.to_vec(), xattr.value.to_vec()));
+        let (uid, gid) = self.owner.unwrap_or((attributes.uid, attributes.gid));
+        // A symlink's mode means nothing and is always the same.
+        let is_symlink = matches!(kind, EntryKind::Symlink(_));
         let entry = Entry {
             name: name.to_vec(),
             kind,
-            mode: attributes.mode,
-            uid: attributes.uid,
-            gid: attributes.gid,
-            mtime: attributes.mtime,
+            mode: self.mode.filter(|_| !is_symlink).unwrap_or(attributes.mode),
+            uid,
+            gid,
+            mtime: match self.latest {
+                Some(latest) if attributes.mtime.seconds >= latest => {
+                    Time { seconds: latest, nanoseconds: 0 }
+                }
+                _ => attributes.mtime,
+            },
             size,
             data_offset: 0,
             header_offset: 0,

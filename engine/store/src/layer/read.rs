@@ -14,6 +14,7 @@ use super::tree::{Attributes, Directory, Inode, Kind, Tree, TreeError};
 use super::unpack::Unpack;
 use super::xattr::{Holder, admitted};
 use super::{LayerError, LayerReport, Limits, erofs};
+use crate::Durability;
 
 /// Data are pushed towards the disk after this many bytes, so that the sync at the end is short.
 const WRITEBACK: u64 = 32 << 20;
@@ -43,6 +44,17 @@ pub enum Target {
 ///
 /// Spec: image-spec, layer.md.
 pub fn read_layer(input: Input, target: Target, limits: Limits) -> Result<LayerReport, LayerError> {
+    read_layer_with(input, target, limits, Durability::Durable)
+}
+
+/// As [`read_layer`]; with [`Durability::Volatile`] nobody waits for the disk.
+pub(super) fn read_layer_with(
+    input: Input,
+    target: Target,
+    limits: Limits,
+    durability: Durability,
+) -> Result<LayerReport, LayerError> {
+    let durable = durability == Durability::Durable;
     let (tar, output) = match target {
         Target::Erofs { tar, index } => (Some(tar), Output::Index(index)),
         Target::Unpack { directory } => (None, Output::Directory(Unpack::new(directory))),
@@ -54,13 +66,13 @@ pub fn read_layer(input: Input, target: Target, limits: Limits) -> Result<LayerR
         Ok((source.into_tap(), tar_size))
     })?;
     let diff_id = tap.hasher.finish();
-    if let Some(copy) = tap.copy {
+    if let Some(copy) = tap.copy.filter(|_| durable) {
         copy.finish()?;
     }
     let index = match layer.output {
-        Output::Index(file) => Some(write_index(&layer.tree, tar_size, file)?),
+        Output::Index(file) => Some(write_index(&layer.tree, tar_size, file, durable)?),
         Output::Directory(unpack) => {
-            unpack.finish(&layer.tree)?;
+            unpack.finish(&layer.tree, durable)?;
             None
         }
     };
@@ -259,12 +271,19 @@ fn tree_error(error: TreeError, entry: &Entry, limit: u64) -> LayerError {
     }
 }
 
-fn write_index(tree: &Tree, tar_size: u64, file: File) -> Result<hull_oci::Digest, LayerError> {
+fn write_index(
+    tree: &Tree,
+    tar_size: u64,
+    file: File,
+    durable: bool,
+) -> Result<hull_oci::Digest, LayerError> {
     let failed = |error| LayerError::io("write the layer's index", error);
     let mut output = BufWriter::with_capacity(1 << 20, Hashed::new(file));
     erofs::write(tree, tar_size, &mut output).map_err(failed)?;
     let hashed = output.into_inner().map_err(|error| failed(error.into_error()))?;
-    hashed.file.sync_data().map_err(|error| LayerError::io("sync the layer's index", error))?;
+    if durable {
+        hashed.file.sync_data().map_err(|error| LayerError::io("sync the layer's index", error))?;
+    }
     Ok(hashed.hasher.finish())
 }
 

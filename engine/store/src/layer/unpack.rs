@@ -66,8 +66,8 @@ impl Unpack {
             .map_err(|error| failed("link", &join(&place.directory, &place.name), error))
     }
 
-    /// Makes what is not on disk yet and waits until all of it is.
-    pub(super) fn finish(mut self, tree: &Tree) -> Result<(), LayerError> {
+    /// Makes what is not there yet and, if it is to be `durable`, waits until all of it is on disk.
+    pub(super) fn finish(mut self, tree: &Tree, durable: bool) -> Result<(), LayerError> {
         let mut directories = vec![(Tree::ROOT, Vec::new())];
         let mut made = HashMap::new();
         let mut next = 0;
@@ -90,6 +90,9 @@ impl Unpack {
         }
         for (node, path) in directories.iter().rev() {
             self.finish_directory(tree.inode(*node), path)?;
+        }
+        if !durable {
+            return Ok(());
         }
         rustix::fs::syncfs(self.beneath.root())
             .map_err(|error| LayerError::io("sync the layer's file system", error))

@@ -3,6 +3,7 @@
 use hull_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::fresh::fresh_path;
 use super::{LayerMode, Layers, diff_id_of, layer_path};
 use crate::error::{ErrorKind, FileError};
 use crate::layer::LayerReport;
@@ -79,10 +80,22 @@ impl Layers<'_> {
         self.store.root.exists(&layer_path(diff_id))
     }
 
+    /// True if the layer can be used, though it may not be on disk for certain (see
+    /// [`Layers::publish_fresh`]).
+    pub fn is_usable(self, diff_id: &Digest) -> Result<bool, FileError> {
+        Ok(self.store.root.exists(&fresh_path(diff_id))? || self.contains(diff_id)?)
+    }
+
     /// What is known of the layer.
     pub fn info(self, diff_id: &Digest) -> Result<LayerInfo, InfoError> {
-        let path = format!("{}/layer.json", layer_path(diff_id));
-        record::load(&self.store.root, &path)?.ok_or_else(|| InfoError::NotFound(diff_id.clone()))
+        // A fresh one moves to its place at any time: the order of the two looks matters.
+        for directory in [fresh_path(diff_id), layer_path(diff_id)] {
+            let path = format!("{directory}/layer.json");
+            if let Some(info) = record::load(&self.store.root, &path)? {
+                return Ok(info);
+            }
+        }
+        Err(InfoError::NotFound(diff_id.clone()))
     }
 
     /// DiffIDs of all layers, sorted.

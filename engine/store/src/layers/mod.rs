@@ -10,6 +10,7 @@
 //!   all processes;
 //! - *unpack*: a directory tree.
 
+mod fresh;
 mod info;
 mod mount;
 mod prepare;

@@ -127,7 +127,10 @@ impl Layers<'_> {
                 let opaque = root.exists(&format!("{path}/{OPAQUE}"))?;
                 Ok(Mounted { tree, opaque })
             }
-            Err(Errno::NOENT) => self.store.mount_once(diff_id),
+            Err(Errno::NOENT) => match self.mount_fresh(diff_id)? {
+                Some((tree, opaque)) => Ok(Mounted { tree, opaque }),
+                None => self.store.mount_once(diff_id),
+            },
             Err(error) => Err(root.error("clone the mount of", &path, error).into()),
         }
     }

@@ -10,17 +10,17 @@ use super::{LayerInfo, LayerMode, Layers, OPAQUE, layer_path};
 use crate::error::{ErrorKind, FileError};
 use crate::layer::LayerReport;
 use crate::metadata::record;
-use crate::root::{Root, random_name, uninterrupted};
+use crate::root::{Durability, Root, random_name, uninterrupted};
 use crate::tree;
 
 /// A layer being written: a locked directory under `ingest/`. Dropping it removes the directory.
 #[derive(Debug)]
 pub struct LayerIngest<'a> {
     root: &'a Root,
-    path: String,
+    pub(super) path: String,
     directory: File,
     mode: LayerMode,
-    published: bool,
+    pub(super) published: bool,
 }
 
 /// Why no layer can be prepared.
@@ -114,7 +114,7 @@ impl<'a> Layers<'a> {
         let root = &self.store.root;
         let mut unsynced = false;
         for (ingest, report) in &layers {
-            ingest.finish(report)?;
+            ingest.finish(report, Durability::Durable)?;
             unsynced |= ingest.mode == LayerMode::Unpack;
         }
         if unsynced {
@@ -171,11 +171,15 @@ impl LayerIngest<'_> {
         Ok(())
     }
 
-    /// Brings the content to disk and describes it.
-    fn finish(&self, report: &LayerReport) -> Result<(), PublishError> {
+    /// Describes the content, and brings both to disk if they are to be durable.
+    pub(super) fn finish(
+        &self,
+        report: &LayerReport,
+        durability: Durability,
+    ) -> Result<(), PublishError> {
         let tree = match self.mode {
             LayerMode::Erofs => {
-                let tar = self.seal("tar")?;
+                let tar = self.seal("tar", durability)?;
                 let actual =
                     tar.metadata().map_err(|error| self.error("look at", "tar", error))?.len();
                 if actual != report.tar_size {
@@ -185,7 +189,7 @@ impl LayerIngest<'_> {
                         actual,
                     });
                 }
-                self.index_digest(report)?
+                self.index_digest(report, durability)?
             }
             LayerMode::Unpack => {
                 let [fs] = <[OwnedFd; 1]>::try_from(self.descriptors()?)
@@ -194,19 +198,25 @@ impl LayerIngest<'_> {
             }
         };
         if report.opaque && self.mode == LayerMode::Unpack {
-            let marker = self.root.filled(b"", crate::Durability::Durable)?;
+            let marker = self.root.filled(b"", durability)?;
             self.root.link(&marker, &format!("{}/{OPAQUE}", self.path))?;
         }
         let info = LayerInfo::new(report, self.mode, tree);
         let json = record::encode(&info);
-        let file = self.root.filled(&json, crate::Durability::Durable)?;
+        let file = self.root.filled(&json, durability)?;
         self.root.link(&file, &format!("{}/layer.json", self.path))?;
-        rustix::fs::fsync(&self.directory).map_err(|error| self.error("sync", "", error))?;
+        if durability == Durability::Durable {
+            rustix::fs::fsync(&self.directory).map_err(|error| self.error("sync", "", error))?;
+        }
         Ok(())
     }
 
-    fn index_digest(&self, report: &LayerReport) -> Result<Digest, PublishError> {
-        let mut index = self.seal("erofs")?;
+    fn index_digest(
+        &self,
+        report: &LayerReport,
+        durability: Durability,
+    ) -> Result<Digest, PublishError> {
+        let mut index = self.seal("erofs", durability)?;
         let actual =
             tree::digest_of(&mut index).map_err(|error| self.error("read", "erofs", error))?;
         match &report.index {
@@ -219,13 +229,15 @@ impl LayerIngest<'_> {
         }
     }
 
-    fn seal(&self, name: &str) -> Result<File, FileError> {
+    fn seal(&self, name: &str, durability: Durability) -> Result<File, FileError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty())
             .map_err(|error| self.error("open", name, error))?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))
             .map_err(|error| self.error("set the mode of", name, error))?;
-        rustix::fs::fdatasync(&file).map_err(|error| self.error("sync", name, error))?;
+        if durability == Durability::Durable {
+            rustix::fs::fdatasync(&file).map_err(|error| self.error("sync", name, error))?;
+        }
         Ok(File::from(file))
     }
 

@@ -6,8 +6,10 @@
 
 mod view;
 
+pub use view::KernelError;
 pub use view::ViewError;
 pub(crate) use view::read_only_overlay;
+pub use view::{read_only_view, writable_view};
 
 use std::os::fd::OwnedFd;
 

@@ -7,7 +7,8 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::{Snapshots, Upper};
 use crate::error::ErrorKind;
-use crate::layers::{KernelError, MountError};
+pub use crate::layers::KernelError;
+use crate::layers::MountError;
 
 /// Why there is no view.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,26 @@ impl Snapshots<'_> {
     }
 }
 
+/// A detached read-only mount of directories or mounts laid over each other, the top first.
+/// Owners are those on disk; devices and set-uid bits have no effect.
+///
+/// # Errors
+/// What the kernel said.
+pub fn read_only_view(chain: &[BorrowedFd<'_>]) -> Result<OwnedFd, KernelError> {
+    read_only_overlay(chain)
+}
+
+/// The same with a directory on top that is written to, without a sync at its end.
+///
+/// # Errors
+/// What the kernel said.
+pub fn writable_view(chain: &[BorrowedFd<'_>], upper: &Upper) -> Result<OwnedFd, KernelError> {
+    let empty = empty_directory()?;
+    let lowers: Vec<_> = chain.iter().copied().chain([empty.as_fd()]).collect();
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    overlay_with(&lowers, Some(upper), attributes, true)
+}
+
 /// Lays directories over each other, the top first.
 pub(crate) fn read_only_overlay(chain: &[BorrowedFd<'_>]) -> Result<OwnedFd, KernelError> {
     // An overlay that is never written to wants two directories, and whiteouts show in the lowest
@@ -81,6 +102,15 @@ fn overlay(
     lowers: &[BorrowedFd<'_>],
     upper: Option<&Upper>,
     attributes: MountAttrFlags,
+) -> Result<OwnedFd, KernelError> {
+    overlay_with(lowers, upper, attributes, false)
+}
+
+fn overlay_with(
+    lowers: &[BorrowedFd<'_>],
+    upper: Option<&Upper>,
+    attributes: MountAttrFlags,
+    volatile: bool,
 ) -> Result<OwnedFd, KernelError> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|error| KernelError::new("fsopen overlay", error))?;
@@ -105,6 +135,10 @@ fn overlay(
         None => {
             rustix::mount::fsconfig_set_flag(&context, "ro").map_err(fail("fsconfig ro"))?;
         }
+    }
+    if volatile {
+        rustix::mount::fsconfig_set_flag(&context, "volatile")
+            .map_err(fail("fsconfig volatile"))?;
     }
     // The upper directory of a running container may be among the lower ones; and no layer steers
     // where its files come from by the overlay's own attributes.
