@@ -12,13 +12,15 @@ use hull_sys::descriptor::leave_to_exec;
 use hull_sys::mount::{Attributes, add_attributes};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, move_mount, open_tree,
+};
 use rustix::process::{chdir, fchdir};
 
 use crate::cgroup::{Topology, Version, devices};
 use crate::error::{StartError, Step};
 use crate::path;
-use crate::spec::Spec;
+use crate::spec::{Network, Spec, UserNamespace};
 
 /// For file systems that hold neither programs nor devices.
 pub(crate) const NOTHING_SPECIAL: MountFlags =
@@ -43,9 +45,46 @@ pub(crate) fn mount_all(
     mount_on(root, "proc", "proc", NOTHING_SPECIAL, None)?;
     let dev = mount_dev(root, spec)?;
     let readonly = if spec.privileged { MountFlags::empty() } else { MountFlags::RDONLY };
-    mount_on(root, "sys", "sysfs", NOTHING_SPECIAL | readonly, None)?;
+    let private = matches!(spec.userns, UserNamespace::Private { .. });
+    if private && spec.network == Network::Host {
+        mount_partial_sys(root)?;
+    } else {
+        mount_on(root, "sys", "sysfs", NOTHING_SPECIAL | readonly, None)?;
+    }
     mount_cgroups(root, topology, readonly)?;
     Ok(dev)
+}
+
+/// What of the host's `/sys` a container sees that has the host's network and ids of its own.
+const PARTS_OF_SYS: [&str; 2] = ["devices/system/cpu", "devices/system/node"];
+
+/// The kernel refuses a sysfs to a user namespace that does not own its network namespace, and
+/// the host's own shows every device there is. So `/sys` is an empty directory with the few parts
+/// that programs look at to see how many processors there are.
+fn mount_partial_sys(root: BorrowedFd<'_>) -> Result<(), StartError> {
+    mount_on(root, "sys", "tmpfs", NOTHING_SPECIAL, Some(c"mode=755,size=64k"))?;
+    let sys = enter(root, "sys")?;
+    let directories = ["fs", "fs/cgroup", "devices", "devices/system"];
+    for directory in directories.iter().chain(&PARTS_OF_SYS) {
+        mkdirat(CWD, *directory, Mode::from_raw_mode(0o755))
+            .step_with(|| format!("make /sys/{directory}"))?;
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let inert = Attributes::RDONLY.and(Attributes::NOSUID).and(Attributes::NODEV);
+    for part in PARTS_OF_SYS {
+        let what = || format!("bind the host's /sys/{part}");
+        let tree = match open_tree(CWD, format!("/sys/{part}"), flags) {
+            Err(Errno::NOENT) => continue,
+            other => other.step_with(what)?,
+        };
+        add_attributes(&tree, inert, false).step_with(what)?;
+        move_mount(&tree, "", CWD, part, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .step_with(what)?;
+        leave_to_exec(tree);
+    }
+    add_attributes(&sys, Attributes::RDONLY, false).step("make /sys read-only")?;
+    leave_to_exec(sys);
+    Ok(())
 }
 
 /// Mounts a file system on the real directory `name` right beneath `root`.
@@ -97,7 +136,7 @@ fn mount_dev(root: BorrowedFd<'_>, spec: &Spec) -> Result<OwnedFd, StartError> {
         Some(c"mode=755,size=65536k"),
     )?;
     let dev = enter(root, "dev")?;
-    let private = matches!(spec.userns, crate::spec::UserNamespace::Private { .. });
+    let private = matches!(spec.userns, UserNamespace::Private { .. });
     for (name, major, minor) in devices::NODES {
         if private { bind_node(name)? } else { make_node(name, major, minor)? }
     }

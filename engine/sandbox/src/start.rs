@@ -16,7 +16,7 @@ use crate::error::{StartError, Step};
 use crate::id_range::IdRange;
 use crate::process::{Prepared, capabilities};
 use crate::rootfs::{self, Mapping};
-use crate::spec::{MountSource, Network, Seccomp, Spec, UserNamespace};
+use crate::spec::{MountSource, Seccomp, Spec, UserNamespace};
 use crate::{Inputs, Stdio, limits, seccomp};
 
 /// A container whose first process runs.
@@ -88,9 +88,6 @@ fn check(spec: &Spec) -> Result<(), StartError> {
         return Err(StartError::invalid(format!("{:?} is no container id", spec.id)));
     }
     let private = matches!(spec.userns, UserNamespace::Private { .. });
-    if private && spec.network == Network::Host {
-        return Err(StartError::invalid("the host's network needs the host's user namespace"));
-    }
     if private && spec.privileged {
         return Err(StartError::invalid("a privileged container needs the host's user namespace"));
     }

@@ -126,6 +126,89 @@ impl<'a> StartDescriptors<'a> {
     }
 }
 
+/// A shim that runs steps of a build one after another. They end when this is dropped.
+#[derive(Debug)]
+pub struct Steps {
+    socket: UnixStream,
+    shim: Program,
+}
+
+impl Steps {
+    /// Starts the shim.
+    ///
+    /// # Errors
+    /// [`StartError::Run`].
+    pub fn spawn(shim: &Path) -> Result<Self, StartError> {
+        let run = |source| StartError::Run { program: shim.to_owned(), source };
+        let (ours, theirs) = UnixStream::pair().map_err(run)?;
+        let path = CString::new(shim.as_os_str().as_bytes())
+            .map_err(|error| run(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let program = spawn_program(&path, c"hull-shim", theirs.as_fd()).map_err(run)?;
+        Ok(Self { socket: ours, shim: program })
+    }
+
+    /// Begins a step; returns when its process runs. [`Self::wait`] must follow before the next.
+    ///
+    /// # Errors
+    /// `Failed` if it could not be started: another one may be. `Lost` is the end of this shim.
+    pub fn begin(
+        &self,
+        request: &StartRequest,
+        descriptors: &StartDescriptors<'_>,
+    ) -> Result<(), StartError> {
+        let lost = |source| StartError::Lost { id: request.spec.id.clone(), source };
+        let exchange = || -> io::Result<Option<Reply>> {
+            send_message(&self.socket, &serde_json::to_vec(request)?, &descriptors.in_order())?;
+            receive(&self.socket)
+        };
+        match exchange() {
+            Ok(Some(Reply::Started { .. })) => Ok(()),
+            Ok(Some(Reply::Failed(failure))) => Err(failure.into()),
+            Ok(_) => Err(lost(None)),
+            Err(error) => Err(lost(Some(error))),
+        }
+    }
+
+    /// Waits for the end of the step that was begun.
+    ///
+    /// # Errors
+    /// `NotRunning` if the shim is gone, `Failed` if the step could not be cleaned up.
+    pub fn wait(&self) -> Result<Exit, ControlError> {
+        match reply(&self.socket)? {
+            Reply::Exited(exit) => Ok(exit),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Something that ends the step from another thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn stopper(&self) -> io::Result<StopSteps> {
+        Ok(StopSteps(self.socket.try_clone()?))
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        // It ends what runs, then itself; a caller that goes on living must not collect dead
+        // children.
+        let _closed_already = self.socket.shutdown(std::net::Shutdown::Both);
+        let _reaped = self.shim.wait();
+    }
+}
+
+/// Ends the steps of a shim.
+#[derive(Debug)]
+pub struct StopSteps(UnixStream);
+
+impl StopSteps {
+    /// Ends what runs; nothing more will be run.
+    pub fn stop(&self) {
+        let _gone_already = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// A request to a running shim was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {

@@ -77,6 +77,12 @@ pub struct StartRequest {
     /// Streams that were attached before the start; they see every byte of output.
     #[serde(default)]
     pub attaches: Vec<AttachOptions>,
+    /// A step of a build. Nothing of it is recorded on disk; the two streams attached are the
+    /// process's stdout and stderr themselves; what still runs when the process ends is killed;
+    /// [`Reply::Exited`] comes when the root file system is no longer used. The step ends with
+    /// the connection. Further steps may follow on it, one at a time.
+    #[serde(default)]
+    pub step: bool,
 }
 
 /// What an event says of a volume that is mounted in a container.

@@ -46,6 +46,10 @@ pub(crate) fn live() -> Result<(), Failure> {
     };
     let starter = detach().map_err(told)?;
     let start = Start::receive(socket).map_err(told)?;
+    if start.request.step {
+        crate::steps::serve(socket, start);
+        return Ok(());
+    }
     let lock = start.lock().map_err(told)?;
     let container = start.container.clone();
     match start.run().and_then(|live| record_start(&container, live)) {

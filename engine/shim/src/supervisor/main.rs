@@ -22,6 +22,7 @@ mod output;
 mod restart;
 mod start;
 mod stdio;
+mod steps;
 mod streams;
 mod supervisor;
 mod waiters;

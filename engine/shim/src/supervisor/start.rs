@@ -125,6 +125,11 @@ impl Start {
         rest.next().is_none().then_some(Self { container, request, inputs, attached })
     }
 
+    /// The parts, for who runs it in another way.
+    pub(crate) fn into_parts(self) -> (StartRequest, Inputs, Vec<OwnedFd>) {
+        (self.request, self.inputs, self.attached)
+    }
+
     /// Takes the lock that says: this container has a shim.
     ///
     /// # Errors
