@@ -208,9 +208,9 @@ pub struct DiskUsage {
     /// Volumes, with sizes.
     #[serde(deserialize_with = "null::or_default")]
     pub volumes: Vec<Volume>,
-    /// Always empty: there is no builder yet.
+    /// Results of build steps.
     #[serde(deserialize_with = "null::or_default")]
-    pub build_cache: Vec<serde_json::Value>,
+    pub build_cache: Vec<BuildCacheRecord>,
     /// Every byte of the state folder in exactly one class, so the sum equals `du`. Hull's own
     /// addition.
     #[serde(deserialize_with = "null::or_default", skip_serializing_if = "Vec::is_empty")]
@@ -227,6 +227,35 @@ pub struct UsageClass {
     pub count: u64,
     /// Bytes on disk.
     pub size: u64,
+}
+
+/// A result of a build step that is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct BuildCacheRecord {
+    /// Its id.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Ids of those it was made from.
+    #[serde(deserialize_with = "null::or_default", skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<String>,
+    /// `regular`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// The instruction.
+    pub description: String,
+    /// Whether a build uses it now.
+    pub in_use: bool,
+    /// Whether an image or another result has its layer too.
+    pub shared: bool,
+    /// Bytes on disk of its layer.
+    pub size: i64,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// When it was used last, RFC 3339.
+    pub last_used_at: Option<String>,
+    /// How often it was used.
+    pub usage_count: i64,
 }
 
 /// Answer of `POST /build/prune`.

@@ -10,6 +10,7 @@
 //! printing (the client does).
 
 pub mod blocking;
+mod build;
 pub mod containers;
 pub mod error;
 mod events;

@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::http::{Request, Response};
 use crate::service::Service;
-use crate::{containers, events, images, networks, system, volumes};
+use crate::{build, containers, events, images, networks, system, volumes};
 use hyper::Method;
 
 /// Answers a request.
@@ -83,7 +83,9 @@ pub(crate) async fn route(service: &Service, request: Request) -> Result<Respons
         ["networks", id] if get => networks::inspect(id),
         ["networks", id] if delete => networks::delete(id),
 
-        ["build", "prune"] if post => system::build_prune(),
+        ["build"] if post => build::classic_build(service, request).await,
+        ["build", "prune"] if post => build::prune(service, &request.query).await,
+        ["hull", "build"] if post => build::build(service, request).await,
         ["auth"] if post => images::auth(service, request).await,
         ["distribution", ..] => images::distribution(service, request).await,
         ["images", ..] => images::handle(service, request).await,

@@ -5,9 +5,9 @@ use crate::http::{Body, Query, Response, json, typed};
 use crate::service::{Engine, Service};
 use crate::{containers, images, volumes};
 use hull_api::{
-    API_VERSION, BuildPruned, ComponentVersion, DiskUsage, MIN_API_VERSION, PlatformName,
-    PluginsInfo, RuntimeInfo, StoreCheckResponse, StoreCollectResponse, StoreProblem, SwarmInfo,
-    SystemInfo, SystemVersion, UsageClass,
+    API_VERSION, ComponentVersion, DiskUsage, MIN_API_VERSION, PlatformName, PluginsInfo,
+    RuntimeInfo, StoreCheckResponse, StoreCollectResponse, StoreProblem, SwarmInfo, SystemInfo,
+    SystemVersion, UsageClass,
 };
 use hull_oci::Platform;
 use hull_store::{CheckOptions, Usage};
@@ -216,7 +216,11 @@ pub(crate) async fn disk_usage(service: &Service, query: &Query) -> Result<Respo
                 } else {
                     Vec::new()
                 },
-                build_cache: Vec::new(),
+                build_cache: if wants("build-cache") {
+                    crate::build::build_cache(store, &usage)?
+                } else {
+                    Vec::new()
+                },
                 classes: classes(&usage),
             })
         })
@@ -236,15 +240,11 @@ fn classes(usage: &Usage) -> Vec<UsageClass> {
         class("containers", usage.writable.len(), usage.containers),
         class("logs", 0, usage.logs),
         class("volumes", usage.volume.len(), usage.volumes),
+        class("build cache", 0, usage.build_cache),
         class("unfinished writes", 0, usage.ingest),
         class("trash", 0, usage.trash),
         class("other", 0, usage.other),
     ]
-}
-
-/// `POST /build/prune`: there is no build cache yet.
-pub(crate) fn build_prune() -> Result<Response, ApiError> {
-    json(&BuildPruned::default())
 }
 
 /// `POST /hull/check`.

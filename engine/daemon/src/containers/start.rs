@@ -242,6 +242,7 @@ impl Start {
             events: Some(events::container_attributes(container)),
             volumes: container.volumes().collect(),
             attaches: attaches.iter().map(|(options, _)| options.clone()).collect(),
+            step: false,
         };
         Ok(Self { request, directories, layers, upper, trees })
     }
@@ -305,7 +306,7 @@ fn open_directory(base: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, ApiError
 }
 
 /// Opens a directory of the exec root; makes it, and those above it, if it is missing.
-pub(super) fn make_and_open(store: &Store, name: &str) -> Result<OwnedFd, ApiError> {
+pub(crate) fn make_and_open(store: &Store, name: &str) -> Result<OwnedFd, ApiError> {
     let path = store.exec_root().join(name);
     let failed = |error: Errno| {
         ApiError::internal(&std::io::Error::from(error))

@@ -177,7 +177,7 @@ impl Images<'_> {
     }
 
     /// The parent's layers as its manifest has them, or as they are kept if it is gone.
-    fn layers_of(
+    pub(crate) fn layers_of(
         &self,
         parent: &Parent,
         lease: &Lease<'_>,

@@ -45,6 +45,7 @@ pub use remove::{IsRunning, RemoveError};
 pub use resolve::{Mismatch, ResolveError, ResolvedImage, resolve_image};
 pub use save::SaveError;
 pub use tag::TagError;
+pub(crate) use tag::new_name;
 
 use hull_oci::Digest;
 use hull_store::Store;

@@ -65,7 +65,7 @@ impl Images<'_> {
 }
 
 /// The name that Docker's two parameters mean.
-pub(super) fn new_name(repository: &str, tag: Option<&str>) -> Result<Reference, TagError> {
+pub(crate) fn new_name(repository: &str, tag: Option<&str>) -> Result<Reference, TagError> {
     let name: Reference = repository.parse()?;
     if name.digest().is_some() {
         return Err(TagError::Digest);

@@ -22,7 +22,7 @@ use crate::error::ApiError;
 use crate::events;
 use hull_api::ErrorKind;
 
-pub(super) use plan::plan;
+pub(super) use plan::{plan, plan_named};
 
 /// Why images were not saved.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,22 @@ impl From<SaveError> for ApiError {
             SaveError::Size { .. } | SaveError::Write(_) => ErrorKind::Internal,
         };
         Self::chain(kind, &error)
+    }
+}
+
+impl super::Images<'_> {
+    /// Writes an archive of the image whose manifest or index has this digest, under these names.
+    ///
+    /// # Errors
+    /// As [`SaveError`] says.
+    pub(crate) fn write_archive(
+        &self,
+        digest: &str,
+        names: &[hull_oci::Reference],
+        output: impl Write,
+    ) -> Result<(), ApiError> {
+        let saving = plan_named(self.store, digest, names)?;
+        Ok(saving.write(self.store, output)?)
     }
 }
 

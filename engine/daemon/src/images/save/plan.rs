@@ -37,6 +37,24 @@ pub(in crate::images) fn plan<'s>(
     plan.finish()
 }
 
+/// The same of one manifest or index, which is to carry these names.
+///
+/// # Errors
+/// As [`SaveError`] says.
+pub(in crate::images) fn plan_named<'s>(
+    store: &'s Store,
+    digest: &str,
+    names: &[Reference],
+) -> Result<Saving<'s>, SaveError> {
+    let mut plan = Plan { store, lease: store.lease()?, roots: Vec::new(), blobs: BTreeMap::new() };
+    let root = resolve::find(store, digest)?.root().clone();
+    plan.add(digest, None, root.clone(), None)?;
+    for name in names {
+        plan.add(digest, Some(name.clone()), root.clone(), None)?;
+    }
+    plan.finish()
+}
+
 /// The manifests or indexes called `name`, with the reference each is to carry.
 fn roots(store: &Store, name: &str) -> Result<Vec<(Option<Reference>, Descriptor)>, SaveError> {
     if let Ok(reference) = name.parse::<Reference>()

@@ -1,0 +1,183 @@
+//! Trees that files of a build come from.
+
+use std::io::PipeReader;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use hull_api::ErrorKind;
+use hull_builder::ignore::Ignore;
+use hull_oci::Digest;
+use hull_store::Store;
+use hull_store::cache::StatCache;
+use hull_store::select::{self, Found, Identity, SelectError, Verdict};
+use hull_worker::job::{Answer, ExtractOptions, Job};
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::error::ApiError;
+
+/// Bytes that a context may hold.
+const MAX_BYTES: u64 = 1 << 40;
+
+/// A tree, and which of it may be taken.
+#[derive(Debug)]
+pub(super) struct Tree {
+    /// Its root, open for reading.
+    pub(super) root: OwnedFd,
+    /// What is left out.
+    pub(super) ignore: Ignore,
+    /// Whether files keep their owners.
+    pub(super) owners: bool,
+    known: Mutex<StatCache>,
+}
+
+impl Tree {
+    /// A tree of which nothing is left out and files keep their owners: a stage or an image.
+    pub(super) fn of_image(root: OwnedFd) -> Self {
+        Self { root, ignore: Ignore::default(), owners: true, known: Mutex::default() }
+    }
+
+    /// A context: its files belong to root.
+    pub(super) fn of_context(root: OwnedFd, ignore: Ignore, known: StatCache) -> Self {
+        Self { root, ignore, owners: false, known: Mutex::new(known) }
+    }
+
+    /// What `pattern` names, without what `exclude` says of paths below it.
+    pub(super) fn take(&self, pattern: &str, exclude: &Ignore) -> Result<Vec<Found>, ApiError> {
+        let filter = |path: &[u8], directory: bool| verdict(&self.ignore, path, directory);
+        let mut found =
+            select::select(self.root.as_fd(), pattern, &filter).map_err(|error| refused(&error))?;
+        if exclude.is_empty() {
+            return Ok(found);
+        }
+        for one in &mut found {
+            let kept = |path: &[u8]| !exclude.excludes(&String::from_utf8_lossy(path));
+            let mut paths: Vec<Vec<u8>> = Vec::new();
+            // From the deepest: a directory stays if something below it does.
+            for entry in one.below.iter().rev() {
+                let needed = select::is_directory(&entry.stat)
+                    && paths.iter().any(|path| {
+                        path.strip_prefix(&*entry.path).is_some_and(|rest| rest.starts_with(b"/"))
+                    });
+                if needed || kept(&entry.path) {
+                    paths.push(entry.path.clone());
+                }
+            }
+            one.below.retain(|entry| paths.contains(&entry.path));
+        }
+        found.retain(|one| {
+            one.is_directory() || !exclude.excludes(&String::from_utf8_lossy(&one.name))
+        });
+        Ok(found)
+    }
+
+    /// A digest of what was taken.
+    pub(super) fn digest(&self, found: &[Found]) -> Result<Digest, ApiError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = Identity { owners: self.owners };
+        select::digest(self.root.as_fd(), found, identity, &mut known)
+            .map_err(|error| refused(&error))
+    }
+
+    /// Keeps what was learnt of its files for the next time.
+    pub(super) fn keep(&self, store: &Store) -> Result<(), ApiError> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(store.keep_stat_cache(&known)?)
+    }
+}
+
+/// The content of the file that `path` leads to beneath `root`.
+pub(super) fn read(root: &OwnedFd, path: &str, max: u64) -> Result<Option<Vec<u8>>, ApiError> {
+    use std::io::Read as _;
+    let failed =
+        |error: std::io::Error| ApiError::internal(&error).context(&format!("cannot read {path}"));
+    let real = match select::real_path(root.as_fd(), path.as_bytes()) {
+        Ok(real) => real,
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+        Err(error) => return Err(failed(error.into())),
+    };
+    let file = select::open(root.as_fd(), &real, OFlags::RDONLY | OFlags::NONBLOCK)
+        .map_err(|error| failed(error.into()))?;
+    let status = rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?;
+    let kind = rustix::fs::FileType::from_raw_mode(status.st_mode);
+    if kind != rustix::fs::FileType::RegularFile {
+        return Err(ApiError::invalid(format!("{path} is no regular file")));
+    }
+    let mut bytes = Vec::new();
+    let mut file = std::fs::File::from(file).take(max + 1);
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max {
+        return Err(ApiError::invalid(format!("{path} is larger than {max} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+fn verdict(ignore: &Ignore, path: &[u8], directory: bool) -> Verdict {
+    if ignore.is_empty() {
+        return Verdict::Take;
+    }
+    let text = String::from_utf8_lossy(path);
+    let mut level = ignore.root();
+    for (end, _) in text.match_indices('/') {
+        level = level.child(&text[..end]);
+    }
+    level = level.child(&text);
+    match (level.is_excluded(), directory && level.may_include_below()) {
+        (false, _) => Verdict::Take,
+        (true, true) => Verdict::Enter,
+        (true, false) => Verdict::Skip,
+    }
+}
+
+fn refused(error: &SelectError) -> ApiError {
+    let text = error.to_string();
+    let invalid = |hint: &str| ApiError::invalid(text.clone()).hint(hint);
+    match error {
+        SelectError::NotFound(_) => {
+            invalid("paths are those of the build context, or of what --from names")
+        }
+        SelectError::Excluded(_) => invalid("see the .dockerignore of the build context"),
+        SelectError::Pattern(_) | SelectError::TooMany => ApiError::invalid(text),
+        SelectError::File { .. } => ApiError::new(ErrorKind::Unavailable, text),
+    }
+}
+
+/// Opens a directory of the engine's host.
+pub(super) fn directory(path: &str) -> Result<OwnedFd, ApiError> {
+    if !path.starts_with('/') {
+        return Err(ApiError::invalid(format!("the build context {path:?} is no absolute path")));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| {
+        let error = std::io::Error::from(error);
+        ApiError::chain(ErrorKind::Invalid, &error)
+            .context(&format!("cannot use {path} as build context"))
+    })
+}
+
+/// The name under which digests of a directory's files are kept.
+pub(super) fn cache_name(root: &OwnedFd, path: &str) -> String {
+    let identity = rustix::fs::fstat(root).map(|status| (status.st_dev, status.st_ino));
+    format!("{path} {identity:?}")
+}
+
+/// Unpacks a context that comes as a tar into the empty `directory`.
+pub(super) fn unpack(
+    worker: &Path,
+    input: &PipeReader,
+    directory: &OwnedFd,
+) -> Result<u64, ApiError> {
+    let options = ExtractOptions { max_bytes: MAX_BYTES, ..ExtractOptions::default() };
+    let job = Job::Extract { path: "/".to_owned(), options, userns: false };
+    let answer = hull_worker::client::run(worker, &job, &[directory.as_fd(), input.as_fd()])
+        .map_err(|error| {
+            crate::worker_stream::failed(&error).context("cannot unpack the build context")
+        })?;
+    match answer {
+        Answer::Extracted { bytes, .. } => Ok(bytes),
+        other => Err(ApiError::new(
+            ErrorKind::Internal,
+            format!("cannot unpack the build context: unexpected answer {other:?}"),
+        )),
+    }
+}

@@ -1,0 +1,144 @@
+//! The build endpoints.
+
+use std::io::PipeReader;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hull_api::build::{BuildMessage, BuildRequest, Context};
+use hyper::body::Incoming;
+use tokio::io::AsyncWriteExt;
+
+use super::arguments;
+use super::classic::Classic;
+use super::job;
+use super::progress::{Progress, Sink};
+use crate::error::ApiError;
+use crate::http::{Body, BodySender, Request, Response, typed};
+use crate::service::Service;
+use crate::worker_stream::input_pipe;
+
+/// Bytes of a request before the context: secrets travel in it.
+const MAX_REQUEST: usize = 16 << 20;
+
+/// `POST /hull/build`.
+pub(crate) async fn build(service: &Service, request: Request) -> Result<Response, ApiError> {
+    let mut body = request.body;
+    let (line, rest) = first_line(&mut body).await?;
+    let request: BuildRequest = serde_json::from_slice(&line)
+        .map_err(|error| ApiError::invalid(format!("invalid build request: {error}")))?;
+    answer(service, request, body, rest, "application/x-ndjson", |sender| {
+        Box::new(move |message| {
+            let Ok(mut line) = serde_json::to_vec(&message) else { return true };
+            line.push(b'\n');
+            sender.send_blocking(line)
+        })
+    })
+}
+
+/// `POST /build`.
+pub(crate) async fn classic_build(
+    service: &Service,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let asked = arguments::request(&request.query)?;
+    let classic = Mutex::new(Classic::new(request.query.flag("q")));
+    answer(service, asked, request.body, Bytes::new(), "application/json", |sender| {
+        Box::new(move |message| {
+            let lines = classic.lock().unwrap_or_else(PoisonError::into_inner).lines(message);
+            let mut text = Vec::new();
+            for line in lines {
+                if serde_json::to_writer(&mut text, &line).is_ok() {
+                    text.extend_from_slice(b"\r\n");
+                }
+            }
+            text.is_empty() || sender.send_blocking(text)
+        })
+    })
+}
+
+/// Reads up to the first line end.
+async fn first_line(body: &mut Incoming) -> Result<(Bytes, Bytes), ApiError> {
+    let mut text = BytesMut::new();
+    loop {
+        let from = text.len();
+        match body.frame().await {
+            None => return Ok((text.freeze(), Bytes::new())),
+            Some(Err(error)) => {
+                return Err(ApiError::invalid(format!("the build request broke off: {error}")));
+            }
+            Some(Ok(frame)) => {
+                let Ok(piece) = frame.into_data() else { continue };
+                text.extend_from_slice(&piece);
+            }
+        }
+        if let Some(end) = text[from..].iter().position(|&byte| byte == b'\n') {
+            let line = text.split_to(from + end);
+            let rest = text.split_off(1);
+            return Ok((line.freeze(), rest.freeze()));
+        }
+        if text.len() > MAX_REQUEST {
+            return Err(ApiError::invalid(format!("a build request is over {MAX_REQUEST} bytes")));
+        }
+    }
+}
+
+/// Builds, and answers with what it tells.
+fn answer(
+    service: &Service,
+    request: BuildRequest,
+    body: Incoming,
+    first: Bytes,
+    content_type: &'static str,
+    sink: impl FnOnce(BodySender) -> Sink,
+) -> Result<Response, ApiError> {
+    let (sender, answer) = Body::stream();
+    let tar = match request.context {
+        Context::Stream => Some(stream(body, first)?),
+        _ => None,
+    };
+    let progress = Arc::new(Progress::new(sink(sender.clone())));
+    let gone = Arc::clone(&progress);
+    let service = service.clone();
+    tokio::spawn(async move {
+        let work = service.run_stream(move |engine| {
+            let built = job::run(engine, &request, tar.as_ref(), &progress);
+            progress.end(match built {
+                Ok(result) => BuildMessage::Result(result),
+                Err(failure) => BuildMessage::Error(*failure),
+            });
+            Ok(())
+        });
+        tokio::pin!(work);
+        let ended = tokio::select! {
+            ended = &mut work => ended,
+            () = sender.closed() => {
+                // Nobody wants it any more. What runs is ended, then the work ends by itself.
+                gone.cancel();
+                work.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::warn!(error = %error.message, "a build broke off");
+            sender.break_off().await;
+        }
+    });
+    Ok(typed(content_type, answer))
+}
+
+/// The rest of a body as a pipe.
+fn stream(mut body: Incoming, first: Bytes) -> Result<PipeReader, ApiError> {
+    let (reader, mut writer) = input_pipe()?;
+    tokio::spawn(async move {
+        if writer.write_all(&first).await.is_err() {
+            return;
+        }
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(piece) = frame.into_data() else { continue };
+            if writer.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(reader)
+}

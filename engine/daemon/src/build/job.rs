@@ -1,0 +1,659 @@
+//! One build, from the request to its result.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{PipeReader, Seek};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use hull_api::ErrorKind;
+use hull_api::build::{BuildFailure, BuildRequest, BuildResult, Context, Explanation};
+use hull_builder::ignore::Ignore;
+use hull_builder::instruction::Dockerfile;
+use hull_builder::plan::{Action, Options, Plan, Planner, Source, StageId};
+use hull_builder::{Lines, SourceError};
+use hull_oci::Platform;
+use hull_store::cache::{Scratch, WorkArea};
+use hull_store::layer::{Item, write_items};
+use hull_store::{LayerIngest, LayerMode, LayerReport, Lease, Store};
+use hull_worker::client::run as run_job;
+use hull_worker::job::{Answer, Job, Limits};
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::bases::{self, Named};
+use super::chain::{Chain, Link};
+use super::context::{self, Tree};
+use super::export::{self, Image};
+use super::progress::{Activity, Progress, cancelled};
+use super::stage::{self, Done};
+use crate::error::ApiError;
+use crate::images::ResolvedImage;
+use crate::service::Engine;
+use crate::worker_stream::failed;
+
+/// What a layer of a build may hold.
+const LIMITS: Limits = Limits { max_bytes: 1 << 40, max_entries: 4_000_000 };
+
+/// Bytes of a Dockerfile or a `.dockerignore`.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// A build of one platform, under way. Stages of all threads share it.
+pub(super) struct Build<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) store: &'a Store,
+    pub(super) worker: &'a Path,
+    pub(super) request: &'a BuildRequest,
+    pub(super) progress: &'a Progress,
+    pub(super) lease: &'a Lease<'a>,
+    pub(super) area: &'a WorkArea<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) id_ranges: OwnedFd,
+    /// Commands that may run at once.
+    pub(super) permits: Permits,
+    /// Layers that may be made at once.
+    pub(super) packers: Permits,
+    /// Names this build among others for explanations.
+    pub(super) identity: String,
+    file: &'a Text,
+    inputs: &'a Inputs,
+    bases: BTreeMap<StageId, ResolvedImage>,
+    slots: BTreeMap<StageId, Slot>,
+    trees: Mutex<HashMap<Source, Arc<Tree>>>,
+    explanations: Mutex<Vec<Explanation>>,
+    failure: Mutex<Option<Box<BuildFailure>>>,
+}
+
+/// Where files come from: the context and what is named beside it.
+struct Inputs {
+    context: Arc<Tree>,
+    identity: String,
+}
+
+/// The Dockerfile.
+struct Text {
+    name: String,
+    dockerfile: Dockerfile,
+}
+
+/// Where the result of a stage appears.
+#[derive(Default)]
+struct Slot {
+    done: Mutex<Option<Option<Done>>>,
+    changed: Condvar,
+}
+
+/// How many of something may be under way at once.
+pub(super) struct Permits {
+    free: Mutex<usize>,
+    changed: Condvar,
+}
+
+pub(super) struct Permit<'p>(&'p Permits);
+
+impl Permits {
+    fn new(count: usize) -> Self {
+        Self { free: Mutex::new(count), changed: Condvar::new() }
+    }
+
+    pub(super) fn take(&self) -> Permit<'_> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            free = self.changed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        Permit(self)
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.changed.notify_one();
+    }
+}
+
+/// An answer of a worker to another question.
+pub(super) fn unexpected(answer: &Answer) -> ApiError {
+    ApiError::new(ErrorKind::Internal, format!("unexpected answer of a worker: {answer:?}"))
+}
+
+/// A failure that is about no step.
+pub(super) fn plain(error: ApiError) -> Box<BuildFailure> {
+    Box::new(BuildFailure {
+        message: error.message,
+        hint: error.hint,
+        kind: error.kind,
+        exit_code: None,
+        step: String::new(),
+        lines: None,
+        excerpt: String::new(),
+        output: Vec::new(),
+    })
+}
+
+fn number(line: usize) -> u32 {
+    u32::try_from(line).unwrap_or(u32::MAX)
+}
+
+impl Text {
+    fn failure(&self, error: &SourceError) -> Box<BuildFailure> {
+        source_failure(error, &self.name, &self.dockerfile.source)
+    }
+}
+
+fn source_failure(
+    error: &SourceError,
+    name: &str,
+    source: &hull_builder::Source,
+) -> Box<BuildFailure> {
+    Box::new(BuildFailure {
+        message: match error.lines {
+            Some(lines) => format!("{name}:{}: {}", lines.start, error.message),
+            None => format!("{name}: {}", error.message),
+        },
+        hint: error.hint.clone(),
+        kind: ErrorKind::Invalid,
+        exit_code: None,
+        step: String::new(),
+        lines: error.lines.map(|lines| (number(lines.start), number(lines.end))),
+        excerpt: error.excerpt(name, source),
+        output: Vec::new(),
+    })
+}
+
+/// Builds. `tar` is the context where it comes as a stream.
+pub(super) fn run(
+    engine: &Arc<Engine>,
+    request: &BuildRequest,
+    tar: Option<&PipeReader>,
+    progress: &Progress,
+) -> Result<BuildResult, Box<BuildFailure>> {
+    let store = engine.store().map_err(plain)?;
+    store.prepare_cache().map_err(|error| plain(error.into()))?;
+    store.layers().settle().map_err(|error| plain(error.into()))?;
+    let worker = engine.helper("hull-worker").map_err(plain)?;
+    let lease = store.lease().map_err(|error| plain(error.into()))?;
+    let area = store.work_area().map_err(|error| plain(error.into()))?;
+    export::check(request).map_err(plain)?;
+
+    let activity = progress.begin("[internal] load build definition", Vec::new());
+    let (file, inputs) = load(request, store, &worker, &area, tar)?;
+    let platforms = platforms(request).map_err(plain)?;
+    let mut planned = Vec::new();
+    for platform in &platforms {
+        let (plan, bases) =
+            plan(request, store, &file, &inputs, platform.as_ref(), platforms.len() > 1)?;
+        planned.push((plan, bases));
+    }
+    let mut warned = BTreeSet::new();
+    for warning in planned.iter().flat_map(|(plan, _)| &plan.warnings) {
+        if warned.insert(warning.clone()) {
+            let lines = Some((number(warning.lines.start), number(warning.lines.end)));
+            let text = format!("{}: {}", warning.rule.name(), warning.detail);
+            progress.warn(&activity, &text, lines);
+        }
+    }
+    activity.done();
+
+    let mut images = Vec::new();
+    let mut explanations = Vec::new();
+    for (plan, bases) in planned {
+        let slots = plan.stages.iter().map(|stage| (stage.id, Slot::default())).collect();
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let build = Build {
+            engine,
+            store,
+            worker: &worker,
+            request,
+            progress,
+            lease: &lease,
+            area: &area,
+            plan: &plan,
+            id_ranges: id_ranges(store).map_err(plain)?,
+            permits: Permits::new(cores.max(2)),
+            packers: Permits::new(cores.max(2)),
+            identity: format!("{}\0{}\0{:?}", inputs.identity, file.name, request.target),
+            file: &file,
+            inputs: &inputs,
+            bases,
+            slots,
+            trees: Mutex::default(),
+            explanations: Mutex::default(),
+            failure: Mutex::default(),
+        };
+        images.push(build.execute()?);
+        let told = build.explanations.lock().unwrap_or_else(PoisonError::into_inner);
+        explanations.extend(told.iter().cloned());
+    }
+    inputs.context.keep(store).map_err(plain)?;
+    let exporting = export::Exporting { store, worker: &worker, request, lease: &lease };
+    let mut result = exporting.export(&images, progress).map_err(plain)?;
+    result.explanations = explanations;
+    Ok(result)
+}
+
+fn id_ranges(store: &Store) -> Result<OwnedFd, ApiError> {
+    crate::containers::make_and_open(store, "id-ranges")
+}
+
+/// The platforms to build for; one `None` for that of the host.
+fn platforms(request: &BuildRequest) -> Result<Vec<Option<Platform>>, ApiError> {
+    let parse = |text: &String| {
+        text.parse::<Platform>().map(|platform| Some(platform.normalized())).map_err(|error| {
+            ApiError::chain(ErrorKind::Invalid, &error)
+                .context(&format!("invalid platform {text:?}"))
+        })
+    };
+    let platforms = request.platforms.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    Ok(if platforms.is_empty() { vec![None] } else { platforms })
+}
+
+/// Gets the context, and reads the Dockerfile and the `.dockerignore`.
+fn load(
+    request: &BuildRequest,
+    store: &Store,
+    worker: &Path,
+    area: &WorkArea<'_>,
+    tar: Option<&PipeReader>,
+) -> Result<(Text, Inputs), Box<BuildFailure>> {
+    let name = request.dockerfile.clone().unwrap_or_else(|| "Dockerfile".to_owned());
+    let (root, identity) = root(request, worker, area, tar).map_err(plain)?;
+    let text = match &request.dockerfile_text {
+        Some(text) => text.clone().into_bytes(),
+        None => dockerfile(&root, &name, request.dockerfile.is_some()).map_err(plain)?,
+    };
+    let dockerfile = hull_builder::parse(&text)
+        .map_err(|error| source_failure(&error, &name, &hull_builder::Source::new(&text)))?;
+    let ignore = ignore(request, &root, &name).map_err(plain)?;
+    let known = store.stat_cache(&identity).map_err(|error| plain(error.into()))?;
+    let context = Arc::new(Tree::of_context(root, ignore, known));
+    Ok((Text { name, dockerfile }, Inputs { context, identity }))
+}
+
+fn root(
+    request: &BuildRequest,
+    worker: &Path,
+    area: &WorkArea<'_>,
+    tar: Option<&PipeReader>,
+) -> Result<(OwnedFd, String), ApiError> {
+    match (&request.context, tar) {
+        (Context::None, _) => Ok((area.directory()?, "none".to_owned())),
+        (Context::Directory { path }, _) => {
+            let root = context::directory(path)?;
+            let name = context::cache_name(&root, path);
+            Ok((root, name))
+        }
+        (Context::Stream, Some(tar)) => {
+            let root = area.directory()?;
+            context::unpack(worker, tar, &root)?;
+            // Files that were just made have no digests from before.
+            Ok((root, "stream".to_owned()))
+        }
+        (Context::Stream, None) => Err(ApiError::invalid("the build context did not arrive")),
+        (Context::Remote { url }, _) => Err(ApiError::new(
+            ErrorKind::Unavailable,
+            format!("cannot use {url} as build context: this engine fetches nothing for a build"),
+        )
+        .hint("fetch it first and build from the directory")),
+    }
+}
+
+fn dockerfile(root: &OwnedFd, name: &str, named: bool) -> Result<Vec<u8>, ApiError> {
+    if let Some(text) = context::read(root, name, MAX_TEXT)? {
+        return Ok(text);
+    }
+    if !named && let Some(text) = context::read(root, "dockerfile", MAX_TEXT)? {
+        return Ok(text);
+    }
+    Err(ApiError::invalid(format!("cannot find {name} in the build context"))
+        .hint("name another one with --file"))
+}
+
+fn ignore(request: &BuildRequest, root: &OwnedFd, name: &str) -> Result<Ignore, ApiError> {
+    let text = match &request.ignore_text {
+        Some(text) => Some(text.clone().into_bytes()),
+        None => match context::read(root, &format!("{name}.dockerignore"), MAX_TEXT)? {
+            Some(text) => Some(text),
+            None => context::read(root, ".dockerignore", MAX_TEXT)?,
+        },
+    };
+    Ignore::parse(&text.unwrap_or_default())
+        .map_err(|error| ApiError::chain(ErrorKind::Invalid, &error))
+}
+
+type Planned = (Plan, BTreeMap<StageId, ResolvedImage>);
+
+fn plan(
+    request: &BuildRequest,
+    store: &Store,
+    file: &Text,
+    inputs: &Inputs,
+    platform: Option<&Platform>,
+    multi_platform: bool,
+) -> Result<Planned, Box<BuildFailure>> {
+    let lower = |names: &mut dyn Iterator<Item = &String>| {
+        names.map(|name| name.to_lowercase()).collect::<BTreeSet<_>>()
+    };
+    let options = Options {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        labels: request.labels.clone(),
+        target_platform: platform.cloned(),
+        multi_platform,
+        named_contexts: lower(&mut request.contexts.keys()),
+        no_cache: request.no_cache,
+        no_cache_filter: lower(&mut request.no_cache_filter.iter()),
+        ignore: inputs.context.ignore.clone(),
+        ..Options::default()
+    };
+    let named = |name: &str| named(request, name);
+    let mut planner =
+        Planner::new(&file.dockerfile, options).map_err(|error| file.failure(&error))?;
+    let mut bases = BTreeMap::new();
+    while let [wanted, ..] = planner.wanted().as_slice() {
+        let (base, image) = bases::supply(store, wanted, &named)
+            .map_err(|error| at(file, wanted.lines, plain(error)))?;
+        bases.extend(image.map(|image| (wanted.stage, image)));
+        planner.supply(wanted.stage, base).map_err(|error| file.failure(&error))?;
+    }
+    let plan = planner.finish().map_err(|error| file.failure(&error))?;
+    for stage in &plan.stages {
+        let runs = stage.steps.iter().find(|step| matches!(step.action, Action::Run(_)));
+        if let Some(step) = runs
+            && let Err(error) = can_run(&stage.platform)
+        {
+            return Err(at(file, step.lines, plain(error)));
+        }
+    }
+    Ok((plan, bases))
+}
+
+fn named(request: &BuildRequest, name: &str) -> Result<Named, ApiError> {
+    let entry = request.contexts.iter().find(|(key, _)| key.to_lowercase() == name);
+    let (_, value) = entry
+        .ok_or_else(|| ApiError::invalid(format!("there is no build context called {name}")))?;
+    Named::parse(name, value)
+}
+
+/// Whether this host runs programs for `platform`, by itself or by binfmt_misc.
+fn can_run(platform: &Platform) -> Result<(), ApiError> {
+    let host = Platform::host();
+    if platform.os == host.os
+        && (platform.architecture == host.architecture
+            || (host.architecture == "amd64" && platform.architecture == "386"))
+    {
+        return Ok(());
+    }
+    let emulator = match platform.architecture.as_str() {
+        "amd64" => "x86_64",
+        "386" => "i386",
+        "arm64" => "aarch64",
+        other => other,
+    };
+    let entry = format!("/proc/sys/fs/binfmt_misc/qemu-{emulator}");
+    match std::fs::read_to_string(entry) {
+        // Without `F` the emulator is looked for inside the container.
+        Ok(text) if text.starts_with("enabled") && flags(&text).contains('F') => Ok(()),
+        _ => Err(ApiError::new(
+            ErrorKind::Unavailable,
+            format!("this host ({host}) runs no programs for {platform}"),
+        )
+        .hint(format!(
+            "install an emulator for {emulator} in binfmt_misc, with the flag F, or build for {host}"
+        ))),
+    }
+}
+
+fn flags(entry: &str) -> &str {
+    entry.lines().find_map(|line| line.strip_prefix("flags: ")).unwrap_or_default()
+}
+
+/// The same failure, at a place of the Dockerfile.
+fn at(file: &Text, lines: Lines, mut failure: Box<BuildFailure>) -> Box<BuildFailure> {
+    failure.lines = Some((number(lines.start), number(lines.end)));
+    failure.excerpt = file.dockerfile.source.excerpt(&file.name, lines, None);
+    failure
+}
+
+impl<'a> Build<'a> {
+    /// Runs the stages; returns the image of the target.
+    fn execute(&self) -> Result<Image, Box<BuildFailure>> {
+        std::thread::scope(|scope| {
+            for stage in &self.plan.stages {
+                let run = move || {
+                    let done = stage::run(self, stage, scope);
+                    let slot = &self.slots[&stage.id];
+                    let result = match done {
+                        Ok(done) => Some(done),
+                        Err(failure) => {
+                            self.fail(failure);
+                            None
+                        }
+                    };
+                    *slot.done.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                    slot.changed.notify_all();
+                };
+                match self.plan.stages.as_slice() {
+                    [_] => run(),
+                    _ => drop(scope.spawn(run)),
+                }
+            }
+        });
+        if let Some(failure) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(failure);
+        }
+        let target = self.plan.target();
+        let done = self.done(target.id).map_err(plain)?;
+        let base = self.root_base(target.id);
+        export::Image::new(self.plan, &done, base).map_err(plain)
+    }
+
+    /// The image at the bottom of a stage's chain.
+    fn root_base(&self, mut id: StageId) -> Option<ResolvedImage> {
+        loop {
+            match &self.plan.stage(id)?.base {
+                hull_builder::plan::Base::Stage(below) => id = *below,
+                _ => return self.bases.get(&id).cloned(),
+            }
+        }
+    }
+
+    /// Ends the build. The first failure is the one that is told.
+    pub(super) fn fail(&self, failure: Box<BuildFailure>) {
+        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        // Others end because of this one.
+        if first.is_none() {
+            *first = Some(failure);
+        }
+        drop(first);
+        self.progress.cancel();
+    }
+
+    /// A failure of a step.
+    pub(super) fn failure(
+        &self,
+        error: ApiError,
+        activity: &Activity<'_>,
+        lines: Lines,
+    ) -> Box<BuildFailure> {
+        let mut failure = at(self.file, lines, plain(error));
+        failure.step = activity.name().to_owned();
+        failure.output = activity.last_lines();
+        failure
+    }
+
+    /// The result of a stage, once it is there.
+    pub(super) fn done(&self, id: StageId) -> Result<Done, ApiError> {
+        let slot = self.slots.get(&id).ok_or_else(|| {
+            ApiError::new(ErrorKind::Internal, format!("stage {} is not part of the plan", id.0))
+        })?;
+        let mut done = slot.done.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*done {
+                Some(Some(done)) => return Ok(done.clone()),
+                Some(None) => return Err(cancelled()),
+                None => done = slot.changed.wait(done).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    pub(super) fn base(&self, id: StageId) -> Option<&ResolvedImage> {
+        self.bases.get(&id)
+    }
+
+    pub(super) fn explain(&self, step: &str, reason: String) {
+        let explanation = Explanation { step: step.to_owned(), reason };
+        self.explanations.lock().unwrap_or_else(PoisonError::into_inner).push(explanation);
+    }
+
+    /// Seconds since 1970 for what a build makes up.
+    pub(super) fn time(&self) -> i64 {
+        self.plan.source_date_epoch.unwrap_or_else(|| jiff::Timestamp::now().as_second())
+    }
+
+    /// The tree that files come from.
+    pub(super) fn tree(&self, source: &Source) -> Result<Arc<Tree>, ApiError> {
+        if *source == Source::Context {
+            return Ok(Arc::clone(&self.inputs.context));
+        }
+        let known = self.trees.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned();
+        if let Some(tree) = known {
+            return Ok(tree);
+        }
+        let tree = match source {
+            Source::Context => return Ok(Arc::clone(&self.inputs.context)),
+            Source::Stage(id) => Tree::of_image(self.done(*id)?.chain.view(self.store)?),
+            Source::Image(name) => self.image_tree(name)?,
+            Source::Named(name) => match named(self.request, name)? {
+                Named::Image(image) => self.image_tree(&image)?,
+                Named::Directory(path) => {
+                    let root = context::directory(&path)?;
+                    let text = context::read(&root, ".dockerignore", MAX_TEXT)?;
+                    let ignore = Ignore::parse(&text.unwrap_or_default())
+                        .map_err(|error| ApiError::chain(ErrorKind::Invalid, &error))?;
+                    let known = self.store.stat_cache(&context::cache_name(&root, &path))?;
+                    Tree::of_context(root, ignore, known)
+                }
+            },
+            Source::Scratch => Tree::of_image(Chain::default().view(self.store)?),
+        };
+        let tree = Arc::new(tree);
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(trees.entry(source.clone()).or_insert(tree)))
+    }
+
+    fn image_tree(&self, name: &str) -> Result<Tree, ApiError> {
+        let platform = &self.plan.target().platform;
+        let image = bases::image(self.store, name, platform, false)?;
+        for layer in &image.layers {
+            self.lease.add(layer)?;
+        }
+        Ok(Tree::of_image(Chain::of(self.store, &image.layers)?.view(self.store)?))
+    }
+
+    /// Makes a layer of what a list says.
+    pub(super) fn layer_of(
+        &self,
+        items: &[Item],
+        tree: BorrowedFd<'_>,
+        view: &OwnedFd,
+    ) -> Result<(Link, u32), ApiError> {
+        let list = self.list(items)?;
+        let ingest = self.prepare()?;
+        let job = Job::ListLayer {
+            latest: self.plan.source_date_epoch,
+            mode: ingest.mode(),
+            limits: LIMITS,
+        };
+        let report = self.make(ingest, &job, &[tree, view.as_fd(), list.as_fd()])?;
+        Ok((Link::Stored(report.diff_id), report.max_id.saturating_add(1)))
+    }
+
+    /// Makes a layer of what was written over `below`.
+    pub(super) fn layer_of_changes(
+        &self,
+        scratch: &Scratch,
+        below: &Chain,
+        stubs: Vec<String>,
+    ) -> Result<LayerReport, ApiError> {
+        let view = below.view(self.store)?;
+        let changes = scratch.changes().map_err(|error| ApiError::internal(&error))?;
+        let ingest = self.prepare()?;
+        let job = Job::StepLayer {
+            stubs,
+            latest: self.plan.source_date_epoch,
+            mode: ingest.mode(),
+            limits: LIMITS,
+        };
+        self.make(ingest, &job, &[changes.as_fd(), view.as_fd()])
+    }
+
+    fn prepare(&self) -> Result<LayerIngest<'_>, ApiError> {
+        self.store
+            .layers()
+            .prepare()
+            .map_err(|error| ApiError::chain(ErrorKind::Unavailable, &error))
+    }
+
+    fn make(
+        &self,
+        ingest: LayerIngest<'_>,
+        job: &Job,
+        inputs: &[BorrowedFd<'_>],
+    ) -> Result<LayerReport, ApiError> {
+        let mut outputs = ingest.descriptors()?;
+        let spool = match ingest.mode() {
+            LayerMode::Erofs => None,
+            // A tree does not give its tar back.
+            LayerMode::Unpack => Some(self.store.blobs().temporary()?),
+        };
+        if let Some(spool) = &spool {
+            outputs.push(spool.try_clone().map_err(|error| ApiError::internal(&error))?.into());
+        }
+        let descriptors: Vec<_> =
+            inputs.iter().copied().chain(outputs.iter().map(AsFd::as_fd)).collect();
+        let report = match run_job(self.worker, job, &descriptors) {
+            Ok(Answer::Layer(report)) => report,
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) => return Err(failed(&error).context("cannot make a layer")),
+        };
+        self.lease.add(&report.diff_id)?;
+        self.lease.add(&report.digest)?;
+        let internal = |error: &dyn std::error::Error| ApiError::internal(error);
+        if let Some(spool) = spool {
+            let blobs = self.store.blobs();
+            blobs.commit_file(&spool, &report.digest).map_err(|error| internal(&error))?;
+        }
+        let published = self.store.layers().publish_fresh(ingest, &report);
+        published.map_err(|error| internal(&error))?;
+        Ok(report)
+    }
+
+    /// Puts what a list says into an empty directory.
+    pub(super) fn unpack_list(
+        &self,
+        items: &[Item],
+        tree: BorrowedFd<'_>,
+        directory: &OwnedFd,
+    ) -> Result<(), ApiError> {
+        let list = self.list(items)?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let nothing = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty())
+            .map_err(|error| ApiError::internal(&std::io::Error::from(error)))?;
+        let job = Job::ListLayer { latest: None, mode: LayerMode::Unpack, limits: LIMITS };
+        let descriptors = [tree, tree, list.as_fd(), directory.as_fd(), nothing.as_fd()];
+        run_job(self.worker, &job, &descriptors)
+            .map(drop)
+            .map_err(|error| failed(&error).context("cannot copy files of a build"))
+    }
+
+    /// A list as a file.
+    pub(super) fn list(&self, items: &[Item]) -> Result<File, ApiError> {
+        let internal = |error: std::io::Error| ApiError::internal(&error);
+        let mut file = self.store.blobs().temporary()?;
+        write_items(items, std::io::BufWriter::new(&mut file)).map_err(internal)?;
+        file.rewind().map_err(internal)?;
+        Ok(file)
+    }
+}
