@@ -26,8 +26,12 @@ const ROOTS: &[(&str, &[&str])] = &[
 const DOCKER_PY: &str = "docker==7.1.0";
 
 /// What the tests run: a package, and a program it brings.
-const TOOLS: &[(&str, &str)] =
-    &[("busybox-static", "busybox"), ("mmdebstrap", "mmdebstrap"), ("strace", "strace")];
+const TOOLS: &[(&str, &str)] = &[
+    ("busybox-static", "busybox"),
+    ("docker-registry", "docker-registry"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("strace", "strace"),
+];
 
 /// Makes what is missing; returns the folder. What cannot be had is said and left out: the tests
 /// that need it then skip, or fail where `tests/required.toml` says so.

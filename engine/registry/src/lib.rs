@@ -1,8 +1,8 @@
 //! The distribution protocol, both ends of it, and what both need to know about registries.
 //!
 //! Not here: where blobs and tags lie (the server asks through traits of its own, the client
-//! writes into descriptors it is given), which image is meant, and who may start what. The client
-//! runs inside the sealed `hull-transfer`; nothing else in Hull opens a connection to a registry.
+//! hands on what it fetches), which image is meant, and who may start what. The client runs
+//! inside the sealed `hull-transfer`; nothing else in Hull opens a connection to a registry.
 //!
 //! Spec: distribution-spec 1.1.
 
@@ -12,3 +12,4 @@ pub mod client;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod url;

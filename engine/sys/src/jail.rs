@@ -7,8 +7,9 @@
 //! - [`Purpose::Trees`]: it can reach what lies below the directories it was given. They are
 //!   detached views ([`confined`]) from which no `..` leads out, one of them is its root
 //!   directory, and Landlock refuses to open, make or remove anything outside them.
+//! - [`Purpose::Network`]: as streams, and it can connect to other hosts. It cannot listen.
 //!
-//! Both: no socket, no new process, no other program, no executable memory, no debugging, no
+//! All: no other socket, no new process, no other program, no executable memory, no debugging, no
 //! mounts, no namespaces, no capability that was not asked for, no new privileges, no core dump,
 //! bounded memory and descriptors. It dies with the thread that started it. Threads can be
 //! started; they are sealed too. Everything holds after a panic as before.
@@ -51,6 +52,9 @@ pub enum Purpose {
     Streams,
     /// That, and to read or make directory trees.
     Trees,
+    /// To read and write the descriptors it has, and to connect to other hosts over TCP and UDP.
+    /// What waits for events (epoll) has to be there already.
+    Network,
 }
 
 /// A seal in the making.
@@ -155,9 +159,13 @@ impl<'a> Jail<'a> {
     fn enter_landlock(&self) -> Result<(), SealError> {
         let failed = |error: landlock::RulesetError| step("Landlock", io::Error::other(error));
         let abi = ABI::V6;
+        let network = match self.purpose {
+            Purpose::Network => BitFlags::from(AccessNet::BindTcp),
+            Purpose::Streams | Purpose::Trees => AccessNet::from_all(abi),
+        };
         let mut rules = Ruleset::default()
             .handle_access(AccessFs::from_all(abi))
-            .and_then(|rules| rules.handle_access(AccessNet::from_all(abi)))
+            .and_then(|rules| rules.handle_access(network))
             .and_then(|rules| rules.scope(Scope::from_all(abi)))
             .and_then(Ruleset::create)
             .map_err(failed)?;
@@ -343,6 +351,14 @@ fn allow_list(purpose: Purpose) -> Result<SeccompFilter, seccompiler::BackendErr
     for (call, allowed) in checked_calls()? {
         rules.insert(call, allowed);
     }
+    if purpose == Purpose::Network {
+        for (call, _) in NETWORK_CALLS {
+            rules.insert(*call, Vec::new());
+        }
+        for (call, allowed) in checked_network_calls()? {
+            rules.insert(call, allowed);
+        }
+    }
     SeccompFilter::new(
         rules,
         SeccompAction::Errno(errno(libc::EPERM)),
@@ -411,6 +427,39 @@ const TREE_CALLS: &[(i64, &str)] = &[
     (libc::SYS_fsetxattr, "extended attributes"),
     (libc::SYS_syncfs, "the tree is on disk before it is reported"),
 ];
+
+/// Allowed for [`Purpose::Network`] beside those of streams.
+const NETWORK_CALLS: &[(i64, &str)] = &[
+    (libc::SYS_connect, "hosts and name servers"),
+    (libc::SYS_getsockopt, "whether connecting worked"),
+    (libc::SYS_getsockname, "what a connection is"),
+    (libc::SYS_getpeername, "the same"),
+    (libc::SYS_recvfrom, "what hosts send"),
+    (libc::SYS_recvmsg, "calls, with their descriptors"),
+    (libc::SYS_shutdown, "the end of what is sent"),
+    (libc::SYS_epoll_ctl, "which sockets are waited for"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, "waiting"),
+    (libc::SYS_epoll_pwait, "waiting"),
+    (libc::SYS_pwrite64, "a blob, where it goes on"),
+    (libc::SYS_pwritev, "the same, in pieces"),
+    (libc::SYS_ftruncate, "what lay behind a blob"),
+    (libc::SYS_splice, "a blob to who unpacks it, without a copy"),
+];
+
+/// Allowed for [`Purpose::Network`] with some arguments only.
+fn checked_network_calls() -> Result<Vec<(i64, Vec<SeccompRule>)>, seccompiler::BackendError> {
+    let value = |index, value: i32| condition(index, SeccompCmpOp::Eq, value);
+    let kind = |kind: i32| condition(1, SeccompCmpOp::MaskedEq(0xf), kind);
+    let mut sockets = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for number in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            sockets.push(rule(vec![value(0, family)?, kind(number)?, value(2, 0)?])?);
+        }
+    }
+    let no_delay = vec![value(1, libc::IPPROTO_TCP)?, value(2, libc::TCP_NODELAY)?];
+    Ok(vec![(libc::SYS_socket, sockets), (libc::SYS_setsockopt, vec![rule(no_delay)?])])
+}
 
 /// Allowed with some arguments only.
 fn checked_calls() -> Result<Vec<(i64, Vec<SeccompRule>)>, seccompiler::BackendError> {

@@ -9,11 +9,16 @@
 //! documents and opens what is to be filled.
 
 mod client;
+mod machine;
+mod outputs;
+pub mod process;
 mod protocol;
 mod session;
+mod uploads;
 
 pub use client::{BlobOutputs, Transfer, TransferError};
 pub use hull_registry::auth::{Credentials, Secret};
+pub use hull_registry::client::{FailureKind, LoginOutcome, SearchResult};
 pub use hull_registry::config::Registries;
-pub use protocol::{Document, Failure, FailureKind, LoginOutcome, SearchResult};
+pub use protocol::{Document, Failure};
 pub use session::Session;

@@ -6,7 +6,7 @@
 //! [`Answer::Failed`] with its id, in whatever order they end.
 
 use hull_oci::{Descriptor, Digest, Reference};
-use hull_registry::auth::Secret;
+use hull_registry::client::{ClientError, FailureKind, LoginOutcome, SearchResult};
 use serde::{Deserialize, Serialize};
 
 /// The longest message: a manifest and its frame.
@@ -129,50 +129,6 @@ pub struct Document {
     pub bytes: Vec<u8>,
 }
 
-/// One repository that a search found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SearchResult {
-    /// Its name, as the registry shows it.
-    pub name: String,
-    /// What its owner says of it.
-    pub description: String,
-    /// How many people liked it.
-    pub stars: u64,
-    /// Whether the registry's owner vouches for it.
-    pub official: bool,
-    /// Whether it is built by the registry.
-    pub automated: bool,
-}
-
-/// What came of a login.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoginOutcome {
-    /// To be kept instead of the password, if the registry gives one.
-    pub identity_token: Option<Secret>,
-    /// One line for the user.
-    pub status: String,
-}
-
-/// What kind of failure it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// The registry has no such repository, manifest or blob.
-    NotFound,
-    /// The registry does not know who asks, or refuses the credentials.
-    Unauthorized,
-    /// It knows, and says no.
-    Denied,
-    /// What came is not what it says it is, or breaks the protocol.
-    Invalid,
-    /// The registry cannot be reached, does not answer, or is too busy.
-    Unavailable,
-    /// The registry does not have this feature.
-    Unsupported,
-    /// A fault on our side.
-    Internal,
-}
-
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -182,6 +138,19 @@ pub struct Failure {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self { kind: error.kind, message: error.message, hint: error.hint }
+    }
+}
+
+impl Failure {
+    /// A fault on our side.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Internal, message: message.into(), hint: None }
+    }
 }
 
 /// A message of JSON and raw bytes.

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod image;
 pub mod leaks;
 pub mod needs;
+pub mod registry;
 pub mod terminal;
 pub mod writes;
 

@@ -1,0 +1,10 @@
+//! The process and its client against registries, good ones and hostile ones.
+
+#![expect(clippy::unwrap_used, reason = "tests fail that way")]
+
+mod attacks;
+mod debian;
+mod fetch;
+mod support;
+mod tls;
+mod upload;
