@@ -1,7 +1,9 @@
 //! Which distribution a root file system is of.
 
+use serde::{Deserialize, Serialize};
+
 /// What `/etc/os-release` says. Spec: os-release(5).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OsRelease {
     /// `debian`; empty if it is not said.
     pub id: String,

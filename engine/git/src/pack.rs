@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use flate2::bufread::ZlibDecoder;
@@ -103,6 +103,7 @@ impl Pack {
             entries: HashMap::new(),
             waiting: Vec::new(),
             end: 0,
+            bytes: 0,
             limits: *limits,
         };
         for _ in 0..count {
@@ -150,7 +151,10 @@ struct Reader {
     entries: HashMap<u64, Place>,
     /// Changes of objects that come later in the stream.
     waiting: Vec<(Oid, Vec<u8>)>,
+    /// Where the spool ends.
     end: u64,
+    /// What counts against the limit: the spool, and changes that wait in memory.
+    bytes: u64,
     limits: Limits,
 }
 
@@ -173,7 +177,6 @@ impl Reader {
             Header::OfObject(base) => match self.pack.objects.get(&base).copied() {
                 Some(base) => self.changed(&base, &data)?,
                 None => {
-                    // It counts as spooled, so that not more than is allowed can wait in memory.
                     self.grow(size)?;
                     self.waiting.push((base, data));
                     return Ok(());
@@ -218,11 +221,12 @@ impl Reader {
     fn add(&mut self, kind: Kind, depth: u32, data: &[u8]) -> Result<Place, PackError> {
         let size = data.len() as u64;
         let place = Place { kind, offset: self.end, size, depth };
+        self.grow(size)?;
         self.pack
             .spool
-            .write_all_at(data, place.offset)
+            .write_all(data)
             .map_err(|source| PackError::Spool { action: "write", source })?;
-        self.grow(size)?;
+        self.end += size;
         let mut hasher = hasher();
         hasher.update(format!("{} {size}\0", kind.as_str()).as_bytes());
         hasher.update(data);
@@ -231,8 +235,8 @@ impl Reader {
     }
 
     fn grow(&mut self, size: u64) -> Result<(), PackError> {
-        self.end += size;
-        if self.end > self.limits.bytes {
+        self.bytes += size;
+        if self.bytes > self.limits.bytes {
             return Err(PackError::TooLarge { what: "bytes", limit: self.limits.bytes });
         }
         Ok(())

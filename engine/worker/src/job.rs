@@ -4,6 +4,7 @@
 //! with descriptors beside it; the answer is one JSON message back. Both are length-prefixed, see
 //! `hull_sys::message`.
 
+pub use hull_attestation::{OsRelease, Package};
 pub use hull_store::LayerMode;
 pub use hull_store::layer::{
     ArchiveMember, Compressed, FailureKind, LayerReport, Limits, Method, PlaceStat, Refusal,
@@ -132,6 +133,19 @@ pub enum Job {
         /// No time in it is later than this, seconds since 1970.
         latest: Option<i64>,
     },
+    /// List the packages of a root file system. Descriptors: 0 = root directory. Answer:
+    /// [`Answer::Packages`].
+    Packages,
+    /// Write the files of a git commit. Descriptors: 0 = pack, 1 = spool (an empty read-write
+    /// file), 2 = empty directory. Answer: [`Answer::CheckedOut`].
+    CheckOut {
+        /// The commit, or a tag of it: 40 hex digits.
+        commit: String,
+        /// The directory of it that is wanted, relative and clean; empty is all.
+        directory: String,
+        /// Bytes that its objects may have.
+        max_bytes: u64,
+    },
     /// List what a container changed as the Engine API does. Descriptors as of
     /// [`Job::PackLayer`]; the output is JSON. Answer: [`Answer::Packed`].
     Changes {
@@ -192,6 +206,20 @@ pub enum Answer {
         /// Bytes of file content.
         bytes: u64,
     },
+    /// Of [`Job::Packages`].
+    Packages {
+        /// Which distribution it is of.
+        release: OsRelease,
+        /// Sorted.
+        packages: Vec<Package>,
+    },
+    /// Of [`Job::CheckOut`].
+    CheckedOut {
+        /// The commit.
+        commit: String,
+        /// Paths where other repositories belong; they are empty directories.
+        submodules: Vec<String>,
+    },
     /// There is nothing to do at the place that was asked for; nothing was changed.
     Refused(Refusal),
     /// The job failed; nothing it wrote may be used.
@@ -207,6 +235,7 @@ impl Job {
     /// How many descriptors come with it.
     pub fn descriptors(&self) -> usize {
         match self {
+            Self::Packages => 1,
             Self::StatPlace { userns, .. } => 1 + usize::from(*userns),
             Self::PackPlace { userns, .. }
             | Self::ReadPlace { userns, .. }
@@ -215,9 +244,8 @@ impl Job {
             | Self::Compress { .. }
             | Self::CopyTree { .. }
             | Self::PackTree => 2,
-            Self::PackLayer { .. } | Self::Changes { .. } => 3,
-            Self::StepLayer { .. } => 4,
-            Self::PackList { .. } => 4,
+            Self::PackLayer { .. } | Self::Changes { .. } | Self::CheckOut { .. } => 3,
+            Self::StepLayer { .. } | Self::PackList { .. } => 4,
             Self::ListLayer { .. } => 5,
             Self::Layer { mode: LayerMode::Erofs, .. } => 3,
             Self::Layer { mode: LayerMode::Unpack, .. } => 2,

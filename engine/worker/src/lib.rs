@@ -8,6 +8,9 @@
 //! Not here: where results go and what they are compared with. Who asks for a job opens what it
 //! needs, and publishes or throws away what it wrote.
 
+mod git;
+mod packages;
+
 pub mod client;
 pub mod job;
 pub mod work;

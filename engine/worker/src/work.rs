@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use hull_store::layer::{
     Copied, Extract, Extracted, FailureKind, Input, LayerError, Packed, Place, Stubs, Target,
-    assemble, changes, compress, copy_tree, extract, make_layer, pack_layer, pack_place,
-    pack_tree, read_items, read_layer, read_place, scan_archive, stat_place,
+    assemble, changes, compress, copy_tree, extract, make_layer, pack_layer, pack_place, pack_tree,
+    read_items, read_layer, read_place, scan_archive, stat_place,
 };
 use hull_sys::jail::{CapabilitySet, Jail, Purpose, SealError, confined, confined_to_read};
 
 use crate::job::{Answer, ExtractOptions, Job, LayerMode};
+use crate::{git, packages};
 
 /// A job that could not be begun.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +135,27 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
             inside(userns.as_ref()).capabilities(making_trees()).writable(root.as_fd()).enter()?;
             extract(root, &place, input, extract_options(options))
                 .map(|Extracted { entries, bytes }| Answer::Extracted { entries, bytes })
+        }
+        Job::Packages => {
+            let root = readable(&next()?)?;
+            inside(None).readable(root.as_fd()).enter()?;
+            return Ok(match packages::read(&root) {
+                Ok((release, packages)) => Answer::Packages { release, packages },
+                Err(error) => refused(&format!("cannot list the packages: {error}")),
+            });
+        }
+        Job::CheckOut { commit, directory, max_bytes } => {
+            let (pack, spool, to) = (File::from(next()?), File::from(next()?), writable(&next()?)?);
+            // Modes are what is said here.
+            rustix::process::umask(rustix::fs::Mode::empty());
+            Jail::new(Purpose::Trees).capabilities(making_trees()).writable(to.as_fd()).enter()?;
+            return Ok(match git::check_out(pack, spool, to, commit, directory, *max_bytes) {
+                Ok(done) => Answer::CheckedOut {
+                    commit: done.commit.to_string(),
+                    submodules: done.submodules,
+                },
+                Err(message) => refused(&message),
+            });
         }
         Job::PackLayer { stubs } => {
             let (upper, lower, output) = (readable(&next()?)?, readable(&next()?)?, next()?);
@@ -294,11 +316,16 @@ fn failed(error: &LayerError) -> Answer {
     if let LayerError::Place { refusal } = error {
         return Answer::Refused(*refusal);
     }
-    let mut message = error.to_string();
     // The message of a file operation holds its source already.
-    if message.len() > 1000 {
-        message.truncate(message.floor_char_boundary(1000));
-    }
-    let kind: FailureKind = error.kind();
-    Answer::Failed { kind, message }
+    Answer::Failed { kind: error.kind(), message: shortened(error.to_string()) }
+}
+
+/// What an image or a repository brought is not as it should be.
+fn refused(message: &str) -> Answer {
+    Answer::Failed { kind: FailureKind::Invalid, message: shortened(message.to_owned()) }
+}
+
+fn shortened(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(1000));
+    message
 }
