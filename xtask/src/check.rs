@@ -46,7 +46,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hull-security", &["hull-test-support"]),
     (
         "hull-fuzz",
-        &["hull-api", "hull-cli", "hull-oci", "hull-registry", "hull-sandbox", "hull-store"],
+        &[
+            "hull-api",
+            "hull-builder",
+            "hull-cli",
+            "hull-oci",
+            "hull-registry",
+            "hull-sandbox",
+            "hull-store",
+        ],
     ),
     ("xtask", &["hull-oci"]),
 ];

@@ -84,8 +84,22 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// Adds what another stage says, of things that are not known yet.
+    fn add(&mut self, other: &Self) {
+        self.globals.extend(other.globals.iter().cloned());
+        let pairs = [(&mut self.secrets, &other.secrets), (&mut self.ssh, &other.ssh)];
+        for (mounts, others) in pairs {
+            for (name, mount) in others {
+                mounts.entry(name.clone()).or_insert_with(|| mount.clone());
+            }
+        }
+        for (name, arg) in &other.args {
+            self.args.entry(name.clone()).or_insert_with(|| arg.clone());
+        }
+    }
+
     /// Begins a stage on top of what its base says.
-    pub(crate) fn begin(&mut self, _stage: &instruction::Stage, used: &BTreeSet<String>) {
+    pub(crate) fn begin(&mut self, used: &BTreeSet<String>) {
         self.globals.extend(used.iter().cloned());
     }
 
@@ -152,10 +166,7 @@ pub fn outline(file: &Dockerfile, options: &Options, plan: &Plan) -> Result<Outl
     let target = plan.target();
     let mut all = Stage::default();
     for stage in involved(plan, target) {
-        all.args.extend(stage.state.outline.args.clone());
-        all.globals.extend(stage.state.outline.globals.clone());
-        all.secrets.extend(stage.state.outline.secrets.clone());
-        all.ssh.extend(stage.state.outline.ssh.clone());
+        all.add(&stage.state.outline);
     }
     let declared = Globals::new(file, options)?.declared;
     let mut open: Vec<String> = all.globals.iter().cloned().collect();
@@ -205,4 +216,47 @@ fn involved<'a>(plan: &'a Plan, target: &'a StagePlan) -> Vec<&'a StagePlan> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+    use crate::plan::Planner;
+
+    #[test]
+    fn what_a_target_takes() {
+        let file = parse(
+            b"# base what it is made of\nARG base=scratch\nARG unused=1\nARG of=$base\n# first does things\nFROM scratch AS first\nRUN --mount=type=secret,id=key,required --mount=type=ssh x\nARG used\n# last the last\nFROM $of AS last\n# name a name\nARG name=x used\nCOPY --from=first a /\nFROM scratch\nARG never\n",
+        )
+        .unwrap();
+        let options = Options {
+            target: Some("last".to_owned()),
+            build_args: [("name".to_owned(), "given".to_owned())].into(),
+            ..Options::default()
+        };
+        let plan = Planner::new(&file, options.clone()).unwrap().finish().unwrap();
+        let outline = outline(&file, &options, &plan).unwrap();
+        assert_eq!((outline.name.as_str(), outline.description.as_str()), ("last", "the last"));
+        let args: Vec<_> = outline
+            .args
+            .iter()
+            .map(|arg| (arg.name.as_str(), arg.value.as_str(), arg.description.as_str()))
+            .collect();
+        assert_eq!(
+            args,
+            [
+                ("base", "scratch", "what it is made of"),
+                ("of", "scratch", ""),
+                ("name", "given", "a name"),
+                ("used", "", ""),
+            ]
+        );
+        assert_eq!((outline.secrets[0].name.as_str(), outline.secrets[0].required), ("key", true));
+        assert_eq!((outline.ssh[0].name.as_str(), outline.ssh[0].required), ("default", false));
+        let targets = targets(&file);
+        assert_eq!(targets.len(), 3);
+        assert_eq!((targets[0].description.as_str(), targets[0].default), ("does things", false));
+        assert_eq!((targets[1].base.as_str(), targets[2].default), ("$of", true));
+    }
 }

@@ -50,9 +50,13 @@ macro_rules! targets {
 targets! {
     api: "api",
     archive_manifest: "archive-manifest",
+    chmod: "chmod",
     image_config: "image-config",
     digest: "digest",
     docker_config: "docker-config",
+    dockerfile: "dockerfile",
+    dockerignore: "dockerignore",
+    git_remote: "git-remote",
     manifest: "manifest",
     pax: "pax",
     platform: "platform",

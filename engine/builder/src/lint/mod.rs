@@ -218,3 +218,6 @@ fn report_casing(file: &Dockerfile, linter: &mut Linter) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,7 @@ impl Expansion<'_> {
         };
         image.created = None;
         image.config.get_or_insert_default().on_build.clear();
-        state.outline.begin(node.stage, &node.used);
+        state.outline.begin(&node.used);
         (image, state)
     }
 

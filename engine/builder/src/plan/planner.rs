@@ -6,7 +6,7 @@ use hull_oci::Platform;
 
 use super::expand::{self, Expansion};
 use super::graph::{self, Nodes};
-use super::{Base, BaseImage, Globals, Options, Plan, StageId, StagePlan, Wanted, globals};
+use super::{Base, BaseImage, Globals, Options, Plan, Source, StageId, StagePlan, Wanted, globals};
 use crate::instruction::{Dockerfile, Instruction};
 use crate::lint::{Checks, Linter, Rule};
 use crate::parse::{Wrong, parse_trigger};
@@ -89,6 +89,21 @@ impl<'a> Planner<'a> {
             })
         })
         .collect()
+    }
+
+    /// Images whose files the stages that take part use, as written.
+    pub fn images(&self) -> Vec<String> {
+        let mut images = Vec::new();
+        for id in self.needed() {
+            for command in &self.nodes.nodes[id.0].commands {
+                for from in graph::sources(&command.statement) {
+                    if let Ok(Source::Image(name)) = self.nodes.source(&from, id) {
+                        images.push(name);
+                    }
+                }
+            }
+        }
+        images
     }
 
     /// What a stage is built for, before its base is known.

@@ -1,5 +1,6 @@
 //! What is fuzzed.
 
+mod build;
 mod image;
 mod layer;
 mod operator;
@@ -31,9 +32,13 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     operator::API,
     image::ARCHIVE_MANIFEST,
+    build::CHMOD,
     image::CONFIG,
     image::DIGEST,
     operator::DOCKER_CONFIG,
+    build::DOCKERFILE,
+    build::DOCKERIGNORE,
+    build::GIT_REMOTE,
     image::MANIFEST,
     layer::PAX,
     image::PLATFORM,
