@@ -112,7 +112,7 @@ fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
     if let Some(level) = level {
         log_to_stderr(&level)?;
     }
-    let context = context(globals, entry)?;
+    let context = context(globals, entry, entry.needs_root(&matches))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Never dropped: threads that still work are not waited for, and the end of the program
     // closes everything at once.
@@ -121,7 +121,7 @@ fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
 }
 
 /// The engine that was named, or this process's own.
-fn context(globals: Globals, entry: &Entry) -> Result<Context> {
+fn context(globals: Globals, entry: &Entry, needs_root: bool) -> Result<Context> {
     let folder = |given: Option<PathBuf>, name: &str, default: &str| {
         given
             .or_else(|| variable(name).map(PathBuf::from))
@@ -140,7 +140,7 @@ fn context(globals: Globals, entry: &Entry) -> Result<Context> {
     if let Some(client) = named.take_if(|_| !(is_root && entry.is_for_registries_alone())) {
         return Ok(Context { client, own: None });
     }
-    if named.is_none() && entry.needs_root && !is_root {
+    if named.is_none() && needs_root && !is_root {
         if let Some(path) = host::default_daemon(&exec_root).filter(|_| !entry.is_daemon()) {
             return Ok(Context { client: Client::at(path), own: None });
         }

@@ -4,6 +4,7 @@
 //! Not here: anything that a client of the API could not do, and any state.
 
 mod app;
+mod build;
 mod client;
 mod commands;
 mod credentials;

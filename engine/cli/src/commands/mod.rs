@@ -1,6 +1,7 @@
 //! The commands: which there are, and a file for each.
 
 mod attach;
+mod build;
 mod commit;
 mod cp;
 mod create;
@@ -61,8 +62,7 @@ pub(crate) struct Entry {
     pub(crate) command: fn() -> Command,
     /// Does it.
     pub(crate) run: fn(Context, ArgMatches) -> Running,
-    /// Whether the engine in this process can only do it as root.
-    pub(crate) needs_root: bool,
+    needs_root: bool,
 }
 
 impl Entry {
@@ -79,6 +79,11 @@ impl Entry {
     /// All its words.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.path).chain(self.aliases.iter().copied())
+    }
+
+    /// Whether the engine in this process can only do it as root, with these options.
+    pub(crate) fn needs_root(&self, matches: &ArgMatches) -> bool {
+        self.needs_root && !(self.path == "build" && build::is_pure(matches))
     }
 
     /// Whether it is the engine for others instead of asking one.
@@ -113,6 +118,12 @@ macro_rules! entry {
 
 /// Every command, in the order of the overview.
 static COMMANDS: &[Entry] = &[
+    entry!(
+        "build",
+        ["image build", "builder build", "buildx build"],
+        build,
+        "Build an image from a Dockerfile"
+    ),
     entry!("run", ["container run"], run, "Create and run a new container from an image"),
     entry!("create", ["container create"], create, "Create a new container"),
     entry!("start", ["container start"], start, "Start one or more stopped containers"),
@@ -184,6 +195,7 @@ static COMMANDS: &[Entry] = &[
         "Display detailed information on one or more containers"
     ),
     entry!("container prune", [], prune::container, "Remove all stopped containers"),
+    entry!("builder prune", ["buildx prune"], prune::builder, "Remove build cache"),
     entry!("images", ["image ls", "image list"], images, "List images"),
     entry!("pull", ["image pull"], pull, "Download an image from a registry"),
     entry!("push", ["image push"], push, "Upload an image to a registry"),
@@ -260,6 +272,7 @@ static COMMANDS: &[Entry] = &[
 
 /// What commands of two words begin with.
 static GROUPS: &[(&str, &str)] = &[
+    ("builder", "Manage builds"),
     ("container", "Manage containers"),
     ("image", "Manage images"),
     ("manifest", "Manage image manifests and manifest lists"),

@@ -145,6 +145,48 @@ pub(crate) mod image {
     }
 }
 
+/// `hull builder prune`
+pub(crate) mod builder {
+    use hull_api::BuildPruned;
+
+    use super::{ArgMatches, Command, Context, ExitCode, Result, filters, options, query};
+
+    pub(crate) fn command() -> Command {
+        super::base("Remove build cache").args([
+            options::switch("all", Some('a'), "Remove all of it, not just what nothing uses"),
+            options::value("keep-storage", None, "BYTES", "Amount of cache to keep")
+                .alias("max-used-space"),
+        ])
+    }
+
+    pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCode> {
+        let all = options::is_set(&matches, "all");
+        let filters = filters::query(&matches)?;
+        let keep = match options::text(&matches, "keep-storage") {
+            Some(text) => Some(options::bytes("keep-storage", text)?.to_string()),
+            None => None,
+        };
+        let warning = if all {
+            "WARNING! This will remove all build cache."
+        } else {
+            "WARNING! This will remove all dangling build cache."
+        };
+        if !super::confirmed(&matches, warning) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let query = query(&[
+            ("all", all.then_some("1")),
+            ("filters", filters.as_deref()),
+            ("keep-storage", keep.as_deref()),
+        ]);
+        let path = format!("/build/prune{query}");
+        let pruned: BuildPruned = context.client().post_empty(&path).await?;
+        super::named("Deleted build cache objects", &pruned.caches_deleted);
+        super::total(pruned.space_reclaimed);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 /// `hull volume prune`
 pub(crate) mod volume {
     use super::{ArgMatches, Command, Context, ExitCode, Result, filters, options};

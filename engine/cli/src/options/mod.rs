@@ -482,7 +482,7 @@ fn labels(files: &[String], words: &[String]) -> Result<BTreeMap<String, String>
     pairs("label", &all)
 }
 
-fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>> {
+pub(crate) fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>> {
     words
         .iter()
         .map(|word| {
@@ -578,7 +578,7 @@ fn health(matches: &ArgMatches) -> Result<Option<Healthcheck>> {
 }
 
 /// Docker takes `host=address` and `host:address`.
-fn host_entry(word: &str) -> Result<String> {
+pub(crate) fn host_entry(word: &str) -> Result<String> {
     let Some(at) = word.find(['=', ':']) else {
         bail!("bad format for add-host: {word:?}");
     };
@@ -607,7 +607,7 @@ fn security_option(option: &str) -> Result<String> {
     Ok(format!("{key}={value}"))
 }
 
-fn ulimit(option: &str) -> Result<Ulimit> {
+pub(crate) fn ulimit(option: &str) -> Result<Ulimit> {
     let bad = || format!("invalid ulimit argument: {option}");
     let (name, limits) = option.split_once('=').with_context(bad)?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));

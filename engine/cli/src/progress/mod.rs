@@ -83,18 +83,18 @@ pub(crate) async fn follow(response: Response<Incoming>, wish: Wish) -> Result<(
 
 /// Bytes taken apart at line ends.
 #[derive(Debug, Default)]
-struct Lines {
+pub(crate) struct Lines {
     bytes: Vec<u8>,
     /// How much of it was looked through.
     seen: usize,
 }
 
 impl Lines {
-    fn push(&mut self, data: &Bytes) {
+    pub(crate) fn push(&mut self, data: &Bytes) {
         self.bytes.extend_from_slice(data);
     }
 
-    fn next(&mut self) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let Some(end) = self.bytes[self.seen..].iter().position(|byte| *byte == b'\n') else {
             self.seen = self.bytes.len();
             if self.seen > MAX_LINE {
@@ -107,7 +107,7 @@ impl Lines {
         Ok(Some(line))
     }
 
-    fn rest(self) -> Vec<u8> {
+    pub(crate) fn rest(self) -> Vec<u8> {
         self.bytes
     }
 }
