@@ -1,0 +1,5 @@
+FROM base:1
+
+ENV ports="80 443"
+EXPOSE $ports 8000-8002/udp 53/UDP
+EXPOSE 127.0.0.1:9000:90

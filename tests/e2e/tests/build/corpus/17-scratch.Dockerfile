@@ -1,0 +1,4 @@
+FROM scratch
+COPY plain /plain
+ENV a=b
+CMD ["/plain"]

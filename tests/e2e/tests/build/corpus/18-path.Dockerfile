@@ -1,0 +1,4 @@
+FROM scratch
+ENV OTHER=x
+ENV PATH=/custom:$PATH
+COPY plain /

@@ -1,0 +1,4 @@
+FROM base:1
+
+COPY hard /hard/
+RUN ln /etc/passwd /etc/again

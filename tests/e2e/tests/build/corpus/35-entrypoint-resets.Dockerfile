@@ -1,0 +1,4 @@
+FROM base:1 AS inherited
+CMD ["inherited"]
+FROM inherited
+ENTRYPOINT ["/entry"]

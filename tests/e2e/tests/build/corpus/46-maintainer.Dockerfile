@@ -1,0 +1,3 @@
+FROM base:1
+
+MAINTAINER Some One <one@example.com>

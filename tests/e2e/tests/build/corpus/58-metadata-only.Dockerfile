@@ -1,0 +1,8 @@
+FROM base:1
+
+ENV a=1
+LABEL b=2
+EXPOSE 1
+VOLUME /v
+USER 1
+CMD ["x"]

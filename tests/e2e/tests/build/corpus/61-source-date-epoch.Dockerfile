@@ -1,0 +1,5 @@
+ARG SOURCE_DATE_EPOCH=1700000000
+FROM base:1
+COPY plain /plain
+WORKDIR /dir
+RUN echo x > /x
