@@ -15,12 +15,16 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 /// Connections at once; more wait until one ends.
 const MAX_CONNECTIONS: usize = 512;
 
 /// How long requests may still take once the daemon is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// After a request, how long until memory is given back that nobody needs any more.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// How long to wait when the kernel gives no more descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +48,7 @@ pub async fn serve(
     let (stopping, told) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
+    let mut tidy_at = None;
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -53,7 +58,13 @@ pub async fn serve(
             biased;
             () = &mut stop => break,
             // Those that ended are only taken off the list.
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.join_next() => {
+                tidy_at.get_or_insert_with(|| Instant::now() + TIDY);
+            }
+            () = sleep_until(tidy_at.unwrap_or_else(Instant::now)), if tidy_at.is_some() => {
+                hull_sys::memory::give_back();
+                tidy_at = None;
+            }
             (accepted, place) = accepted => match accepted {
                 Ok((stream, _)) => {
                     let (service, told) = (service.clone(), told.clone());
