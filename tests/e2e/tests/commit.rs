@@ -191,6 +191,6 @@ fn privileged_changes_of_a_running_container() {
         "{{.Action}}",
     ];
     let events = hull.ok(&events).replace('\n', " ");
-    assert!(events.contains("start export pause unpause commit commit"), "{events}");
+    assert!(events.contains("start export pause commit unpause commit"), "{events}");
     hull.finish();
 }

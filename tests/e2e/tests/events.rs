@@ -176,3 +176,19 @@ fn privileged_a_lost_supervisor_is_told_too() {
     assert_eq!(told, "box 137");
     hull.finish();
 }
+
+#[test]
+fn privileged_images_that_are_made_are_told_of() {
+    let Some(hull) = Hull::with_probe() else { return };
+    hull.ok(&["run", "--name", "box", "probe", "/probe", "true"]);
+    let id = hull.ok(&["commit", "-m", "why", "box", "made"]);
+    let told = |filter: &str, template: &str| {
+        let words = ["events", "--since", "1h", "--until", "0s", "--filter", filter];
+        hull.ok(&[&words[..], &["--format", template]].concat())
+    };
+    let images = told("type=image", "{{.Action}} {{.Actor.Attributes.name}}");
+    assert!(images.ends_with(&format!("create {id}\ntag made:latest")), "{images}");
+    let named = told("event=commit", "{{.Actor.Attributes.imageRef}}");
+    assert_eq!(named, "made:latest");
+    hull.finish();
+}

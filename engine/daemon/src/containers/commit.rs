@@ -66,11 +66,15 @@ fn run(
     let moving = state.filter(|state| is_running(Some(state)) && !state.paused).is_some();
     let paused = if pause && moving { Paused::new(engine, &container)? } else { None };
     let committed = images.commit(&parent, &tree, stubs(), &options);
+    let told = committed.and_then(|id| {
+        let (id, name) = (id.to_string(), options.name()?);
+        let name = name.map(|name| name.familiar()).unwrap_or_default();
+        let event = events::container(&container, "commit").with("comment", options.comment);
+        engine.happened(&event.with("imageID", id.clone()).with("imageRef", name));
+        Ok(id)
+    });
     drop(paused);
-    let id = committed?.to_string();
-    let event = events::container(&container, "commit").with("comment", options.comment);
-    engine.happened(&event.with("imageID", id.clone()));
-    Ok(id)
+    Ok(told?)
 }
 
 /// A container that stands still, until this is dropped.

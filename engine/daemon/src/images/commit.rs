@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use hull_api::ErrorKind;
 use hull_oci::{
     Descriptor, Digest, History, ImageConfig, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest,
-    Platform, RootFs, RuntimeConfig, media_type,
+    Platform, Reference, RootFs, RuntimeConfig, media_type,
 };
 use hull_store::{Lease, ReadError};
 use hull_worker::client::{Worker, WorkerError};
@@ -107,6 +107,17 @@ impl From<CommitImageError> for ApiError {
     }
 }
 
+impl CommitOptions {
+    /// The name to give, if any.
+    ///
+    /// # Errors
+    /// That it is none.
+    pub fn name(&self) -> Result<Option<Reference>, TagError> {
+        let name = |repository: &String| new_name(repository, self.tag.as_deref());
+        self.repository.as_ref().map(name).transpose()
+    }
+}
+
 impl Images<'_> {
     /// Makes an image of `parent` and what `tree` holds: a container's own directory and a view of
     /// the image below. Returns the image ID.
@@ -122,10 +133,7 @@ impl Images<'_> {
         stubs: Vec<String>,
         options: &CommitOptions,
     ) -> Result<Digest, CommitImageError> {
-        let name = match &options.repository {
-            Some(repository) => Some(new_name(repository, options.tag.as_deref())?),
-            None => None,
-        };
+        let name = options.name()?;
         let runtime = apply(options.runtime.clone(), &options.changes)?;
         if parent.layers.len() >= MAX_LAYERS {
             return Err(CommitImageError::TooManyLayers);
@@ -144,8 +152,10 @@ impl Images<'_> {
         let config = config(before, options, runtime, diff_ids, has_layer).to_bytes();
         let (name_given, origin) = (name.as_ref(), ORIGIN_COMMIT);
         let id = self.keep(&lease, Made { config: &config, layers, name: name_given, origin })?;
+        let text = id.to_string();
+        self.happened(&text, &labels, "create", &text);
         if let Some(name) = name {
-            self.happened(&id.to_string(), &labels, "tag", &name.familiar());
+            self.happened(&text, &labels, "tag", &name.familiar());
         }
         Ok(id)
     }

@@ -108,8 +108,11 @@ impl Images<'_> {
         let layers = vec![self.keep_layer(&lease, received)?];
         let (name_given, origin) = (name.as_ref(), ORIGIN_IMPORT);
         let id = self.keep(&lease, Made { config: &config, layers, name: name_given, origin })?;
-        let shown = name.map_or_else(|| id.to_string(), |name| name.familiar());
-        self.happened(&id.to_string(), &labels, "import", &shown);
+        let text = id.to_string();
+        if let Some(name) = name {
+            self.happened(&text, &labels, "tag", &name.familiar());
+        }
+        self.happened(&text, &labels, "import", &text);
         Ok(id)
     }
 
