@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use hull_test_support::daemon::Daemon;
-use hull_test_support::{Hull, eventually, held};
+use hull_test_support::{Hull, eventually, held, needs};
 
 /// The most that a process may hold beyond what it held before (KiB).
 const GROWTH: u64 = 4 << 10;
@@ -87,6 +87,7 @@ fn privileged_a_stalled_follower_holds_up_nobody_and_nothing_grows() {
     assert!(ended, "it is held up");
     assert!(most < GROWTH, "its supervisor holds {most} KiB");
     let growth = held(served).saturating_sub(before);
+    eprintln!("its supervisor held {most} KiB, the daemon {growth} KiB more than before");
     assert!(growth < GROWTH, "the daemon holds {growth} KiB more");
     for (client, before) in stalled.iter().zip(started) {
         let growth = held(client.pid()).saturating_sub(before);
@@ -131,6 +132,41 @@ fn privileged_a_stalled_attachment_holds_a_bounded_part() {
     assert!(ended, "a client that is gone holds it up");
     let last = hull.ok(&["logs", "--tail", "1", "box"]);
     assert_eq!(last.trim_start_matches('0'), (lines.parse::<u64>().unwrap() - 1).to_string());
+    assert_eq!(daemon.stop(), Some(0));
+    hull.finish();
+}
+
+#[test]
+fn privileged_stalled_visitors_are_let_go() {
+    if !needs::full() {
+        return;
+    }
+    let Some(hull) = Hull::with_probe() else { return };
+    let daemon = Daemon::start(&hull);
+    let host = daemon.host();
+    let lines = lines().to_string();
+    let run = ["run", "-d", "--name", "box", "probe", "/probe", "spin-output", &lines];
+    hull.ok(&[&["--host", &host], &run[..]].concat());
+    let served = daemon.pid().as_raw_nonzero().get();
+    let shim = hull.shim_pid(&hull.inspect("box", "{{.Id}}"));
+    let attach = ["attach", "--no-stdin", "box"];
+    let mut stalled = [
+        Stalled::start(hull.command(&attach)),
+        Stalled::start(hull.command(&[&["--host", &host], &attach[..]].concat())),
+    ];
+    stalled.iter_mut().for_each(Stalled::first_line);
+    let (mut by_shim, mut by_daemon) = (0, 0);
+    // They hold it up for half a minute, but not for ever.
+    let limit =
+        Duration::from_secs(120) + Duration::from_micros(lines.parse::<u64>().unwrap() * 20);
+    let ended = eventually(limit, || {
+        (by_shim, by_daemon) = (by_shim.max(held(shim)), by_daemon.max(held(served)));
+        hull.inspect("box", "{{.State.Status}}") == "exited"
+    });
+    eprintln!("the supervisor held {by_shim} KiB, the daemon {by_daemon} KiB");
+    assert!(ended, "it is held up");
+    assert!(by_shim < GROWTH && by_daemon < 12 << 10);
+    drop(stalled);
     assert_eq!(daemon.stop(), Some(0));
     hull.finish();
 }
