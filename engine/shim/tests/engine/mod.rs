@@ -274,6 +274,7 @@ fn request(id: &str, arguments: &[&str]) -> StartRequest {
         events: None,
         volumes: Vec::new(),
         attaches: vec![],
+        step: false,
     }
 }
 
