@@ -110,7 +110,7 @@ fn dispatch(globals: Globals, rest: &[String]) -> Result<ExitCode> {
     };
     let level = globals.log_level.clone().or_else(|| entry.is_daemon().then(|| "info".to_owned()));
     if let Some(level) = level {
-        log_to_stderr(&level)?;
+        log_to_stderr(&level, entry.logs_lines_of_json())?;
     }
     let context = context(globals, entry, entry.needs_root(&matches))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -135,7 +135,10 @@ fn context(globals: Globals, entry: &Entry, needs_root: bool) -> Result<Context>
             named = Some(Client::at(host::socket(&host, variable)?));
         }
     } else if globals.host.is_some() {
-        bail!("name the socket to serve after the command: hull daemon --host unix:///path.sock");
+        bail!(
+            "--host is for clients: what to serve on is said after the command, see hull {} --help",
+            entry.path
+        );
     }
     if let Some(client) = named.take_if(|_| !(is_root && entry.is_for_registries_alone())) {
         return Ok(Context { client, own: None });
@@ -177,19 +180,21 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn log_to_stderr(level: &str) -> Result<()> {
+/// `json` where nobody reads along: then every line is one object.
+fn log_to_stderr(level: &str, json: bool) -> Result<()> {
     let level = match level {
         "error" | "fatal" => "error",
         level @ ("warn" | "info" | "debug" | "trace") => level,
         _ => bail!("unable to parse logging level: {level}"),
     };
     let filter = tracing_subscriber::EnvFilter::try_new(level)?;
-    let ansi = variable("NO_COLOR").is_none() && rustix::termios::isatty(std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(ansi)
-        .with_writer(std::io::stderr)
-        .init();
+    let terminal = rustix::termios::isatty(std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json && !terminal {
+        log.json().flatten_event(true).init();
+    } else {
+        log.with_ansi(variable("NO_COLOR").is_none() && terminal).init();
+    }
     Ok(())
 }
 

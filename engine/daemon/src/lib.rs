@@ -19,6 +19,7 @@ pub mod images;
 pub mod local;
 mod networks;
 mod readiness;
+pub mod registry;
 mod router;
 pub mod server;
 pub mod service;

@@ -9,10 +9,12 @@
 pub mod archive;
 pub mod busybox;
 pub mod daemon;
+pub mod http;
 pub mod image;
 pub mod leaks;
 pub mod needs;
 pub mod registry;
+pub mod serve;
 pub mod terminal;
 pub mod writes;
 

@@ -26,6 +26,7 @@ mod prune;
 mod ps;
 mod pull;
 mod push;
+mod registry_serve;
 mod rename;
 mod rm;
 mod rmi;
@@ -88,7 +89,12 @@ impl Entry {
 
     /// Whether it is the engine for others instead of asking one.
     pub(crate) fn is_daemon(&self) -> bool {
-        self.path == "daemon"
+        matches!(self.path, "daemon" | "registry serve")
+    }
+
+    /// Whether its log is for programs where it does not go to a terminal.
+    pub(crate) fn logs_lines_of_json(&self) -> bool {
+        self.path == "registry serve"
     }
 
     /// Whether it has to do with a registry and with nothing that an engine keeps.
@@ -263,6 +269,12 @@ static COMMANDS: &[Entry] = &[
     entry!("volume rm", ["volume remove"], volume::rm, "Remove one or more volumes"),
     entry!("volume prune", [], prune::volume, "Remove unused local volumes"),
     entry!("daemon", [], daemon, "Serve the engine on a unix socket"),
+    entry!(
+        "registry serve",
+        [],
+        registry_serve,
+        "Serve images of this host as a registry, and take pushed ones"
+    ),
     entry!("version", [], version, "Show version information"),
     entry!("info", ["system info"], info, "Display system-wide information"),
     entry!("system df", [], system_df, "Show disk usage"),

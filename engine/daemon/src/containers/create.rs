@@ -11,7 +11,7 @@ use crate::images::{self, ResolvedImage};
 use crate::service::{Clients, Engine, Service};
 use hull_api::{ContainerCreateBody, ContainerCreateResponse};
 use hull_oci::Platform;
-use hull_store::{ContainerRecord, CreateVolumeError, Durability, Store, VolumeRecord};
+use hull_store::{ContainerRecord, CreateVolumeError, Durability, InfoError, Store, VolumeRecord};
 use hyper::StatusCode;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ fn plan(
         config,
         host,
         mounts,
-        ids: ids_needed(store, &image)?,
+        ids: ids_needed(engine, &image)?,
         anonymous: of_mounts(true),
     };
     let record = ContainerRecord {
@@ -117,8 +117,20 @@ fn warnings(host: &hull_api::HostConfig) -> Vec<String> {
     warnings
 }
 
-/// Ids that the layers use, at least what every container gets.
-fn ids_needed(store: &Store, image: &ResolvedImage) -> Result<u32, ApiError> {
+/// Ids that the layers use, at least what every container gets. Layers that were never used are
+/// unpacked for it.
+fn ids_needed(engine: &Engine, image: &ResolvedImage) -> Result<u32, ApiError> {
+    let store = engine.store()?;
+    match highest_id(store, image) {
+        Err(InfoError::NotFound(_)) => {
+            images::unpack(store, &engine.helper("hull-worker")?, image)?;
+            Ok(highest_id(store, image)?)
+        }
+        ids => Ok(ids?),
+    }
+}
+
+fn highest_id(store: &Store, image: &ResolvedImage) -> Result<u32, InfoError> {
     image.layers.iter().try_fold(MIN_IDS, |most, layer| {
         let info = store.layers().info(layer)?;
         Ok(most.max(info.max_id.saturating_add(1)))

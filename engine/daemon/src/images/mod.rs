@@ -29,6 +29,7 @@ mod resolve;
 mod save;
 mod select;
 mod tag;
+mod unpack;
 mod worker;
 
 pub use commit::{CommitImageError, CommitOptions, Parent};
@@ -46,6 +47,7 @@ pub use resolve::{Mismatch, ResolveError, ResolvedImage, resolve_image};
 pub use save::SaveError;
 pub use tag::TagError;
 pub(crate) use tag::new_name;
+pub use unpack::{UnpackError, unpack};
 
 use hull_oci::Digest;
 use hull_store::Store;
@@ -62,6 +64,9 @@ const ORIGIN_IMPORT: &str = "import";
 
 /// The same for images made of a container.
 const ORIGIN_COMMIT: &str = "commit";
+
+/// The same for what was pushed to a registry of this store.
+pub(crate) const ORIGIN_PUSH: &str = "push";
 
 /// Whether a manifest was made here, for something that came without: its digest is nothing anybody
 /// else could know.

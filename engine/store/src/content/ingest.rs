@@ -94,6 +94,14 @@ impl<'a> Blobs<'a> {
     }
 }
 
+impl Blobs<'_> {
+    /// Moves a blob whose bytes are not those of its name to the trash; false if there is none.
+    /// Who refers to it lacks it then, until the same bytes are committed again.
+    pub fn quarantine(self, digest: &Digest) -> Result<bool, FileError> {
+        Ok(self.store.root.discard(&blob_path(digest))?.is_some())
+    }
+}
+
 impl Ingest<'_> {
     /// Takes in the next bytes.
     pub fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), FileError> {

@@ -83,6 +83,17 @@ impl Store {
         Ok(removed)
     }
 
+    /// Forgets an image that no reference names; false if one does, or it was not here. Nobody can
+    /// name it while this is decided: who sets a reference to a record that was put before puts it
+    /// again after.
+    pub fn remove_unnamed_image(&self, digest: &Digest) -> Result<bool, FileError> {
+        let _lock = self.root.lock_exclusive()?;
+        if self.refs()?.iter().any(|(_, target)| target.digest == *digest) {
+            return Ok(false);
+        }
+        self.root.unlink(&image_path(digest))
+    }
+
     /// Digests of all image records, sorted.
     pub(crate) fn image_digests(&self) -> Result<Vec<Digest>, FileError> {
         let mut digests = Vec::new();
