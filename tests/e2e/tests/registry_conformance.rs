@@ -30,7 +30,8 @@ fn failures(http: &Http) -> BTreeMap<String, String> {
     let mut failed = BTreeMap::new();
     for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
         for (number, (name, check)) in checks.iter().enumerate() {
-            let case = Case::new(http.clone(), &format!("conformance/{algorithm}/{number}"), algorithm);
+            let case =
+                Case::new(http.clone(), &format!("conformance/{algorithm}/{number}"), algorithm);
             // An answer that breaks off is a failure of this check alone.
             let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&case)));
             let reason = match checked {

@@ -19,7 +19,8 @@ const PRUNES: usize = 100;
 
 /// An image with a layer that several have and one of its own.
 fn image(number: usize) -> Image {
-    let shared = Tar::new().file("shared", 0o644, &vec![u8::try_from(number % 5).unwrap(); 40_000]);
+    let shared =
+        Tar::new().file("shared", 0o644, &vec![u8::try_from(number % 5).unwrap_or(0); 40_000]);
     let own = Tar::new().file("own", 0o644, format!("{number} ").repeat(3000).as_bytes());
     Image::new()
         .layer(shared.finish(), Compression::Gzip)
@@ -82,7 +83,8 @@ fn privileged_two_hundred_clients_while_garbage_is_collected() {
         pull(&http, &format!("team{}/app", number % 20), &format!("v{number}"));
     }
     let metrics = http.get("/metrics").text();
-    let collections = metrics.lines().find(|line| line.starts_with("hull_registry_collections_total"));
+    let collections =
+        metrics.lines().find(|line| line.starts_with("hull_registry_collections_total"));
     assert_ne!(collections, Some("hull_registry_collections_total 0"));
     assert_eq!(server.stop(), Some(0));
     hull.finish();
@@ -115,7 +117,8 @@ fn try_push(http: &Http, repository: &str, tag: &str, image: &Image) -> Result<(
         assert_eq!(done.status, 201, "{}", done.text());
     }
     let kind = [("Content-Type", "application/vnd.oci.image.manifest.v1+json")];
-    let done = http.try_send("PUT", &format!("/v2/{repository}/manifests/{tag}"), &kind, &manifest)?;
+    let done =
+        http.try_send("PUT", &format!("/v2/{repository}/manifests/{tag}"), &kind, &manifest)?;
     assert_eq!(done.status, 201, "{}", done.text());
     Ok(())
 }

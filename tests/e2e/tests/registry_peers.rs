@@ -78,7 +78,9 @@ fn privileged_docker_pushes_and_pulls() {
             ),
         );
         let said = in_peers(&peers, &script);
-        let [pushed, pulled, digest] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+        let [pushed, pulled, digest] = said.lines().collect::<Vec<_>>()[..] else {
+            panic!("{said}")
+        };
         assert_eq!(pushed, pulled);
         if users.is_none() {
             pull(&server.http(), "app", digest.split('@').nth(1).expect("a digest"));
@@ -144,7 +146,10 @@ fn privileged_skopeo_copies_there_and_back() {
     let said = in_peers(&peers, &script);
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines.len(), 4, "{said}");
-    assert!(lines[0].starts_with("sha256:") && lines[0] == lines[1] && lines[0] == lines[2], "{said}");
+    assert!(
+        lines[0].starts_with("sha256:") && lines[0] == lines[1] && lines[0] == lines[2],
+        "{said}"
+    );
     assert!(lines[3].contains("\"Tags\":[\"v1\"]"), "{said}");
     pull(&server.http(), "skopeo/mounted", lines[0]);
     pull(&server.http(), "skopeo/zstd", "v1");

@@ -98,7 +98,8 @@ fn privileged_an_upload_goes_on_after_the_server_was_killed() {
     let here: usize = range.trim_start_matches("0-").parse::<usize>().unwrap() + 1;
     assert!(here >= 1 << 20, "{range}");
     let range = format!("{here}-{}", bytes.len() - 1);
-    let rest = server.http().send("PATCH", &path, &[OCTETS, ("Content-Range", &range)], &bytes[here..]);
+    let rest =
+        server.http().send("PATCH", &path, &[OCTETS, ("Content-Range", &range)], &bytes[here..]);
     assert_eq!(rest.status, 202, "{}", rest.text());
     let digest = digest("sha256", &bytes);
     let done = server.http().send("PUT", &format!("{path}?digest={digest}"), &[], b"");
@@ -118,7 +119,8 @@ fn privileged_an_upload_is_taken_over_from_a_client_that_is_gone() {
     stuck.write_all(server.http().head("PATCH", &path, &[OCTETS], length).as_bytes()).unwrap();
     stuck.write_all(b"some").unwrap();
     let metrics = || server.http().get("/metrics").text();
-    let busy = eventually(Duration::from_secs(10), || metrics().contains("hull_registry_uploads 1"));
+    let busy =
+        eventually(Duration::from_secs(10), || metrics().contains("hull_registry_uploads 1"));
     assert!(busy);
     let status = server.http().get(&path);
     assert_eq!(status.status, 204, "{}", status.text());
@@ -200,7 +202,10 @@ fn privileged_users_rules_and_tokens() {
     assert_eq!(bob.send("POST", &path, &[], b"").status, 403);
     // No password in the log.
     let log = server.log();
-    assert!(log.contains("alice") && !log.contains("correct") && !log.contains("YWxpY2U6"), "{log}");
+    assert!(
+        log.contains("alice") && !log.contains("correct") && !log.contains("YWxpY2U6"),
+        "{log}"
+    );
     assert_eq!(server.stop(), Some(0));
     hull.finish();
 }
@@ -254,7 +259,8 @@ fn privileged_retention_and_collection_while_it_serves() {
         last = push(&http, "app", &format!("v{number}"), &image(&format!("v{number}")));
     }
     let tags = || http.get("/v2/app/tags/list").json()["tags"].clone();
-    let few = eventually(Duration::from_secs(20), || tags().as_array().is_some_and(|t| t.len() == 3));
+    let few =
+        eventually(Duration::from_secs(20), || tags().as_array().is_some_and(|t| t.len() == 3));
     assert!(few, "{}", tags());
     assert!(tags().as_array().unwrap().contains(&json!("stable")), "{}", tags());
     pull(&http, "app", "stable");
@@ -273,10 +279,8 @@ fn privileged_retention_and_collection_while_it_serves() {
 #[test]
 fn privileged_a_blob_that_rotted_is_found_and_can_be_pushed_again() {
     let Some(hull) = Hull::new() else { return };
-    let config = hull.file(
-        "registry.toml",
-        b"[scrub]\ninterval = \"200ms\"\nbytes_per_second = \"100MB\"\n",
-    );
+    let config = hull
+        .file("registry.toml", b"[scrub]\ninterval = \"200ms\"\nbytes_per_second = \"100MB\"\n");
     let server = RegistryServer::start_with(&hull, &["--config", &config]);
     let http = server.http();
     push(&http, "app", "v1", &image("rotten"));
@@ -326,10 +330,8 @@ fn privileged_requests_at_work_are_finished_when_it_stops() {
 #[test]
 fn privileged_hostile_clients_are_cut_off() {
     let Some(hull) = Hull::new() else { return };
-    let config = hull.file(
-        "registry.toml",
-        b"[limits]\nstall = \"1s\"\nconnections_per_client = 8\n",
-    );
+    let config =
+        hull.file("registry.toml", b"[limits]\nstall = \"1s\"\nconnections_per_client = 8\n");
     let server = RegistryServer::start_with(&hull, &["--config", &config]);
     let http = server.http();
     // A head without end.
@@ -368,9 +370,8 @@ fn privileged_hostile_clients_are_cut_off() {
     drop(deaf);
     // As many connections as it may have, and one more.
     let held: Vec<_> = (0..8).map(|_| http.connect()).collect();
-    let refused = eventually(Duration::from_secs(10), || {
-        http.try_send("GET", "/v2/", &[], b"").is_err()
-    });
+    let refused =
+        eventually(Duration::from_secs(10), || http.try_send("GET", "/v2/", &[], b"").is_err());
     assert!(refused, "a ninth connection was served");
     drop(held);
     assert!(eventually(Duration::from_secs(10), || {
@@ -428,6 +429,103 @@ fn privileged_configurations_that_cannot_be_used() {
     hull.fails(&["registry", "serve", "--config", "/nowhere/x.toml"], 1, "/nowhere/x.toml");
     let server = RegistryServer::start(&hull);
     hull.fails(&["registry", "serve", "--addr", server.address()], 1, "cannot listen on");
+    assert_eq!(server.stop(), Some(0));
+    hull.finish();
+}
+
+#[test]
+fn privileged_the_page_for_people() {
+    let Some(hull) = Hull::new() else { return };
+    let server = RegistryServer::start(&hull);
+    let http = server.http();
+    let empty = http.get("/");
+    assert_eq!(empty.status, 200);
+    assert!(empty.text().contains("Nothing is here yet"), "{}", empty.text());
+    let hostile = image("<script>alert(1)</script>");
+    let digest = push(&http, "team/app", "v1", &hostile);
+    let about = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/vnd.example.signature",
+        "config": { "mediaType": "application/vnd.oci.empty.v1+json", "size": 2,
+            "digest": push_blob(&http, "team/app", b"{}") },
+        "layers": [], "annotations": { "note": "\"><img src=x>" },
+        "subject": { "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1 } });
+    let kind = [("Content-Type", "application/vnd.oci.image.manifest.v1+json")];
+    let put = http.send("PUT", "/v2/team/app/manifests/sig", &kind, about.to_string().as_bytes());
+    assert_eq!(put.status, 201, "{}", put.text());
+    let page = |query: &str| {
+        let answer = http.get(&format!("/{query}"));
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        let policy = answer.header("content-security-policy").expect("a policy");
+        assert!(policy.contains("default-src 'none'"), "{policy}");
+        let text = answer.text();
+        for foreign in ["<script", "<img", "http://", "https://", "src="] {
+            assert!(!text.replace("src=x", "").contains(foreign), "{query} has {foreign}:\n{text}");
+        }
+        text
+    };
+    let contains = |text: &str, parts: &[&str]| {
+        for part in parts {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+    };
+    contains(&page(""), &["team/app", "?repository=team/app", "<td>2</td>"]);
+    let arch = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+    contains(
+        &page("?repository=team/app"),
+        &["v1", "sig", arch, "application/vnd.example.signature"],
+    );
+    let pulls = format!("hull pull {}/team/app:v1", server.address());
+    let shown = page("?repository=team/app&reference=v1");
+    contains(&shown, &[&pulls, &digest, "Layers", "step 0", "Referrers", "&lt;script&gt;"]);
+    contains(&page("?repository=team/app&reference=sig"), &["&quot;&gt;&lt;img"]);
+    for missing in ["?repository=none", "?repository=team/app&reference=none", "nowhere"] {
+        assert_eq!(http.get(&format!("/{missing}")).status, 404, "{missing}");
+    }
+    assert_eq!(server.stop(), Some(0));
+    hull.ok(&["rmi", "localhost:5000/team/app:v1"]);
+    hull.finish();
+}
+
+/// What a browser makes of the page, with a picture of it in the test's folder: `HULL_SCREENSHOTS`
+/// names another.
+#[test]
+fn privileged_the_page_in_a_browser() {
+    if !hull_test_support::needs::full() {
+        return;
+    }
+    let Some(browser) = hull_test_support::needs::program("chromium") else { return };
+    let Some(hull) = Hull::new() else { return };
+    let server = RegistryServer::start(&hull);
+    hull.load(&probe_image(), "localhost:5000/team/probe:v1");
+    hull.ok(&["tag", "localhost:5000/team/probe:v1", "localhost:5000/team/probe:latest"]);
+    push(&server.http(), "team/app", "v1", &image("app"));
+    let folder = std::env::var_os("HULL_SCREENSHOTS")
+        .map_or_else(|| hull.folder().to_owned(), std::path::PathBuf::from);
+    for (name, query, shown) in [
+        ("repositories", "", "team/probe"),
+        ("tags", "?repository=team/probe", "latest"),
+        ("image", "?repository=team/probe&reference=v1", "Layers"),
+    ] {
+        let picture = folder.join(format!("{name}.png"));
+        let run = |what: &[&str]| {
+            let output = std::process::Command::new(&browser)
+                .args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,800"])
+                .arg("--blink-settings=scriptEnabled=false")
+                .arg(format!("--user-data-dir={}", hull.folder().join("browser").display()))
+                .args(what)
+                .arg(format!("http://{}/{query}", server.address()))
+                .output()
+                .expect("the browser starts");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        run(&[&format!("--screenshot={}", picture.display())]);
+        let bytes = std::fs::read(&picture).expect("a picture");
+        assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 5000, "{} bytes", bytes.len());
+        let document = run(&["--dump-dom"]);
+        assert!(document.contains(shown), "{name}: no {shown:?} in\n{document}");
+        let place = picture.display();
+        hull_test_support::note(&format!("the page {name} as a browser shows it: {place}"));
+    }
     assert_eq!(server.stop(), Some(0));
     hull.finish();
 }

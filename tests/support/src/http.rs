@@ -55,7 +55,8 @@ impl Http {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, Lost> {
-        let has_length = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let has_length =
+            headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
         let bodiless = body.is_empty() && matches!(method, "GET" | "HEAD" | "DELETE");
         let length = match has_length || bodiless {
             true => String::new(),
@@ -83,7 +84,13 @@ impl Http {
 
     /// Sends a body in chunks of unknown number.
     #[track_caller]
-    pub fn send_streamed(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn send_streamed(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let coding = "Transfer-Encoding: chunked\r\n";
         let mut bytes = self.head(method, path, headers, coding).into_bytes();
         for chunk in body.chunks(1000) {

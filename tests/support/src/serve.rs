@@ -147,7 +147,10 @@ impl DockerRegistry {
             .expect("docker-registry starts");
         let registry = Self { child, address };
         let up = eventually(Duration::from_secs(30), || {
-            registry.http().try_send("GET", "/v2/", &[], b"").is_ok_and(|answer| answer.status == 200)
+            registry
+                .http()
+                .try_send("GET", "/v2/", &[], b"")
+                .is_ok_and(|answer| answer.status == 200)
         });
         assert!(up, "docker-registry does not answer");
         Some(registry)
@@ -204,7 +207,8 @@ pub fn push(http: &Http, repository: &str, tag: &str, image: &crate::image::Imag
         let digest = blob["digest"].as_str().expect("a digest");
         push_blob(http, repository, &content(&path(digest)));
     }
-    let kind = document["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json");
+    let kind =
+        document["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json");
     let to = format!("/v2/{repository}/manifests/{tag}");
     let answer = http.send("PUT", &to, &[("Content-Type", kind)], &content(&path(&manifest)));
     assert_eq!(answer.status, 201, "{}", answer.text());

@@ -106,7 +106,9 @@ impl Case {
             "rootfs": { "type": "layers", "diff_ids": [] } });
         let config = self.pushed(OCI_CONFIG, config.to_string().as_bytes())?;
         let layer = self.pushed(OCI_LAYER, format!("layer of {name}").as_bytes())?;
-        Ok(json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer] }))
+        Ok(
+            json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer] }),
+        )
     }
 
     /// Pushes a manifest under a tag or its digest; its answer.
@@ -152,6 +154,11 @@ pub(crate) fn status(answer: &Answer, expected: u16) -> Result<()> {
 pub(crate) fn header(answer: &Answer, name: &str, expected: &str) -> Result<()> {
     let place = std::panic::Location::caller();
     let found = answer.header(name);
-    ensure!(found == Some(expected), "line {} of {}: {name} is {found:?}, not {expected:?}", place.line(), place.file());
+    ensure!(
+        found == Some(expected),
+        "line {} of {}: {name} is {found:?}, not {expected:?}",
+        place.line(),
+        place.file()
+    );
     Ok(())
 }

@@ -165,7 +165,8 @@ fn filtered(case: &Case) -> Result<()> {
 }
 
 fn no_subject(case: &Case) -> Result<()> {
-    let missing = json!({ "mediaType": OCI_MANIFEST, "digest": case.digest(b"not yet"), "size": 7 });
+    let missing =
+        json!({ "mediaType": OCI_MANIFEST, "digest": case.digest(b"not yet"), "size": 7 });
     same(listed(case, &missing, "")?, Vec::new())?;
     let early = about(case, "early", None, &missing)?;
     same(listed(case, &missing, "")?, vec![early])?;

@@ -231,7 +231,11 @@ fn missing_blobs(case: &Case) -> Result<()> {
         image[part] = if part == "config" { gone } else { json!([gone]) };
         let answer = case.put("v1", OCI_MANIFEST, &image);
         ensure!(answer.status == 404 || answer.status == 400, "{answer:?}");
-        ensure!(answer.code() == "MANIFEST_BLOB_UNKNOWN" || answer.code() == "BLOB_UNKNOWN", "{}", answer.text());
+        ensure!(
+            answer.code() == "MANIFEST_BLOB_UNKNOWN" || answer.code() == "BLOB_UNKNOWN",
+            "{}",
+            answer.text()
+        );
     }
     status(&case.get("manifests/v1"), 404)
 }
@@ -312,7 +316,8 @@ fn moves(case: &Case) -> Result<()> {
         status(&case.put("v1", OCI_MANIFEST, image), 201)?;
         comes_out(case, "v1", OCI_MANIFEST, image.to_string().as_bytes())?;
     }
-    let digest = super::case::digest_as(super::case::Algorithm::Sha256, first.to_string().as_bytes());
+    let digest =
+        super::case::digest_as(super::case::Algorithm::Sha256, first.to_string().as_bytes());
     status(&case.get(&format!("manifests/{digest}")), 200)
 }
 
@@ -326,7 +331,8 @@ fn delete_tag(case: &Case) -> Result<()> {
     status(&case.send("DELETE", "manifests/a"), 404)?;
     comes_out(case, "b", OCI_MANIFEST, image.to_string().as_bytes())?;
     status(&case.send("DELETE", "manifests/b"), 202)?;
-    let digest = super::case::digest_as(super::case::Algorithm::Sha256, image.to_string().as_bytes());
+    let digest =
+        super::case::digest_as(super::case::Algorithm::Sha256, image.to_string().as_bytes());
     status(&case.get(&format!("manifests/{digest}")), 200)
 }
 

@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use hull_oci::{Descriptor, ImageConfig, MAX_CONFIG_BYTES, media_type};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::Response;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
 use super::access::Action;
 use super::body::{self, Body};
@@ -126,7 +126,9 @@ fn repository(catalog: &Catalog, host: &str, name: &RepositoryName) -> Result<St
     tags.sort_by_key(|(_, _, time)| std::cmp::Reverse(*time));
     let mut page = begin(name.as_str(), host);
     page.raw("<h1>").text(name.as_str()).raw("</h1>");
-    page.raw("<table><thead><tr><th>Tag<th>Platforms<th>Size<th>Changed<th>Digest</tr></thead><tbody>");
+    page.raw(
+        "<table><thead><tr><th>Tag<th>Platforms<th>Size<th>Changed<th>Digest</tr></thead><tbody>",
+    );
     for (tag, target, time) in tags.iter().take(MOST) {
         let summary = catalog.summaries.of(&**storage, &target.digest)?;
         let (platforms, bytes) = match &summary {
@@ -212,7 +214,9 @@ fn listed(
     name: &RepositoryName,
     summary: &Summary,
 ) -> Result<(), Refusal> {
-    page.raw("<h2>Platforms</h2><table><thead><tr><th>Platform<th>Size<th>Digest</tr></thead><tbody>");
+    page.raw(
+        "<h2>Platforms</h2><table><thead><tr><th>Platform<th>Size<th>Digest</tr></thead><tbody>",
+    );
     for child in summary.listed().iter().take(MOST) {
         let bytes = match catalog.summaries.of(&*catalog.storage, &child.digest)? {
             Some(child) => size(total(catalog, &child)?),
@@ -259,7 +263,9 @@ fn image(
         }
         page.raw("</dl>");
     }
-    page.raw("<h2>Layers</h2><table><thead><tr><th>Size<th>Media type<th>Digest</tr></thead><tbody>");
+    page.raw(
+        "<h2>Layers</h2><table><thead><tr><th>Size<th>Media type<th>Digest</tr></thead><tbody>",
+    );
     for layer in summary.layers.iter().take(MOST) {
         page.raw("<tr>").cell(&size(layer.size)).cell(&layer.media_type);
         page.raw("<td><code>").text(layer.digest.as_str()).raw("</code></td></tr>");
