@@ -15,6 +15,7 @@ pub mod leaks;
 pub mod needs;
 pub mod registry;
 pub mod serve;
+pub mod shelf;
 pub mod terminal;
 pub mod writes;
 

@@ -181,6 +181,15 @@ impl Registries {
         Ok(())
     }
 
+    /// Treats a registry as one of the `insecure` list.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn add_insecure(&mut self, registry: &str) -> Result<(), ParseRegistriesError> {
+        self.insecure.extend(insecure("insecure", Some(vec![registry.to_owned()]))?);
+        Ok(())
+    }
+
     /// Whether everything that needs a network is refused.
     pub fn offline(&self) -> bool {
         self.offline

@@ -326,7 +326,8 @@ impl<'a> Fetch<'a> {
 
 /// Whether a transfer failed because nobody read the pipe any more.
 fn lost_its_reader(error: &TransferError) -> bool {
-    matches!(error.kind(), FailureKind::Internal)
+    matches!(error, TransferError::Failed(failure)
+        if failure.kind == FailureKind::Internal && failure.message.contains("hand on"))
 }
 
 /// Brings a blob as it is. Somebody else who brings it is waited for.
