@@ -14,9 +14,14 @@ use std::time::Duration;
 
 use hull_test_support::busybox::{base_tar, busybox_image, static_busybox};
 use hull_test_support::daemon::Daemon;
+use hull_test_support::registry::DebianRegistry;
 use hull_test_support::{Hull, eventually, needs};
 
+/// What both engines are asked.
 const STEPS: &str = include_str!("tour/steps.txt");
+
+/// What is asked of a registry, at `$REGISTRY`, by way of an engine.
+const REGISTRY_STEPS: &str = include_str!("tour/registry.txt");
 
 /// Differences between the engines that the `docker` command shows, and why they are right.
 const ACCEPTED: &[(&str, &str)] = &[
@@ -39,6 +44,62 @@ const ACCEPTED: &[(&str, &str)] = &[
 const ACCEPTED_BY_HULL: &[(&str, &str)] =
     &[("docker system df", "Hull tells every class of what it keeps on disk")];
 
+/// Differences between the commands that registries show.
+const ACCEPTED_WITH_REGISTRIES: &[(&str, &str)] = &[
+    ("docker login a b", "Docker's usage has a letter too many"),
+    ("docker logout a b", "Docker's usage has a letter too many"),
+];
+
+/// Differences between the engines that registries show.
+const ACCEPTED_OF_ENGINES_WITH_REGISTRIES: &[(&str, &str)] = &[
+    ("docker push $REGISTRY/team/box", "Docker leaves the missing tag out of its words"),
+    ("docker push nosuch:v1", "Docker leaves the missing tag out of its words"),
+    (
+        "docker push $REGISTRY/team/box:v1",
+        "the manifest that Hull makes is shorter; without a login, Hull's words say what was tried and what the registry answered",
+    ),
+    (
+        "docker pull $REGISTRY/team/box:v1",
+        "Hull verifies and unpacks while the layer arrives, and says so in other steps; without a login, Hull's words say what was tried and what the registry answered",
+    ),
+    (
+        "echo falsch | docker login -u me --password-stdin $REGISTRY",
+        "Hull's words say what was tried and what the registry answered",
+    ),
+    (
+        "docker image pull $REGISTRY/team/box",
+        "Hull's words say what was tried and what the registry answered",
+    ),
+    (
+        "docker pull $REGISTRY/team/nosuch:v1",
+        "Hull's words say what was tried and what the registry answered",
+    ),
+    (
+        "docker pull -q $REGISTRY/team/box:nosuch",
+        "Hull's words say what was tried and what the registry answered",
+    ),
+    (
+        "docker pull --platform linux/s390x $REGISTRY/team/box:v1",
+        "Docker only warns that the image is for another platform than was asked for",
+    ),
+    (
+        "docker pull $(docker inspect --format '{{index .RepoDigests 0}}' $REGISTRY/team/box:v1)",
+        "Docker repeats the repository in front of the digest",
+    ),
+    (
+        "docker run --rm --network none $REGISTRY/team/box:v1 echo ran",
+        "Hull verifies and unpacks while the layer arrives, and says so in other steps",
+    ),
+    (
+        "docker run --rm --network none $REGISTRY/team/box:none echo ran 2>&1 | head -2",
+        "Hull's words say what was tried and what the registry answered",
+    ),
+    (
+        "docker pull 127.0.0.1:1/box",
+        "Hull's words say what was tried and what the registry answered",
+    ),
+];
+
 /// Runs the steps in the folder it is started in, with an end to each.
 const RUNNER: &str = r#"
 mkdir -p steps files; printf 'first\n' > files/one; printf 'second\n' > files/two
@@ -59,8 +120,8 @@ struct Outcome {
     stderr: String,
 }
 
-fn steps() -> impl Iterator<Item = &'static str> {
-    STEPS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+fn steps(script: &'static str) -> impl Iterator<Item = &'static str> {
+    script.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Everything both tours need: Hull with a daemon, Docker's daemon, and the words of the peers.
@@ -143,37 +204,52 @@ impl Drop for Docker {
 }
 
 /// Makes the folder of one tour.
-fn prepare(hull: &Hull, name: &str) -> PathBuf {
+fn prepare(hull: &Hull, name: &str, script: &str) -> PathBuf {
     let folder = hull.folder().join(name);
     std::fs::create_dir(&folder).unwrap();
     for file in ["image.tar", "root.tar"] {
         std::fs::hard_link(hull.folder().join(file), folder.join(file)).unwrap();
     }
-    std::fs::write(folder.join("steps.txt"), STEPS).unwrap();
+    std::fs::write(folder.join("steps.txt"), script).unwrap();
     std::fs::write(folder.join("runner"), RUNNER).unwrap();
     folder
 }
 
 /// A tour under way.
 struct Tour {
+    script: &'static str,
     folder: PathBuf,
     child: Child,
+    /// One of its own: what the tour beside it pushes is not there yet.
+    registry: DebianRegistry,
+}
+
+/// A registry for `me` with the password `geheim`.
+fn registry(folder: &Path) -> Option<DebianRegistry> {
+    let users = folder.join("htpasswd");
+    std::fs::write(&users, "me:$2y$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI53Uu\n")
+        .unwrap();
+    let users = users.display();
+    DebianRegistry::start_with(&format!("auth:\n  htpasswd:\n    realm: test\n    path: {users}\n"))
 }
 
 /// The tour by the `docker` command.
-fn by_docker(engines: &Engines, name: &str, host: &str) -> Tour {
-    let folder = prepare(&engines.hull, name);
-    let script = format!(
-        "cd {} && HOME=$PWD DOCKER_HOST={host} exec bash ./runner >/dev/null 2>&1",
-        folder.display()
+fn by_docker(engines: &Engines, script: &'static str, name: &str, host: &str) -> Option<Tour> {
+    let folder = prepare(&engines.hull, name, script);
+    let registry = registry(&folder)?;
+    let words = format!(
+        "cd {} && HOME=$PWD DOCKER_HOST={host} REGISTRY={} exec bash ./runner >/dev/null 2>&1",
+        folder.display(),
+        registry.address()
     );
-    let mut command = in_peers(&engines.peers, engines.hull.folder(), &script);
-    Tour { folder, child: command.spawn().unwrap() }
+    let mut command = in_peers(&engines.peers, engines.hull.folder(), &words);
+    Some(Tour { script, folder, child: command.spawn().unwrap(), registry })
 }
 
 /// The tour by `hull --host`, under the name `docker`.
-fn by_hull(engines: &Engines, name: &str, host: &str) -> Tour {
-    let folder = prepare(&engines.hull, name);
+fn by_hull(engines: &Engines, script: &'static str, name: &str, host: &str) -> Option<Tour> {
+    let folder = prepare(&engines.hull, name, script);
+    let registry = registry(&folder)?;
     let programs = folder.join("bin");
     std::fs::create_dir(&programs).unwrap();
     let hull = engines.hull.programs().join("hull");
@@ -185,7 +261,9 @@ fn by_hull(engines: &Engines, name: &str, host: &str) -> Tour {
     let mut command = Command::new("/bin/bash");
     command.arg("./runner").current_dir(&folder).env_clear();
     command.env("PATH", path).env("HOME", &folder).env("TERM", "xterm");
-    Tour { folder, child: command.stdin(Stdio::null()).spawn().unwrap() }
+    command.env("REGISTRY", registry.address());
+    let child = command.stdin(Stdio::null()).spawn().unwrap();
+    Some(Tour { script, folder, child, registry })
 }
 
 impl Tour {
@@ -197,22 +275,29 @@ impl Tour {
         let read = |number: usize, kind: &str| {
             let path = self.folder.join("steps").join(format!("{number}.{kind}"));
             let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
-            normal(&text.replace(&self.folder.display().to_string(), "DIR"))
+            let text = text.replace(&self.folder.display().to_string(), "DIR");
+            // The name of the command itself is no difference.
+            normal(&text.replace(self.registry.address(), "REGISTRY").replace("hull ", "docker "))
         };
         let outcome = |number| Outcome {
             code: read(number, "code").trim().to_owned(),
             stdout: read(number, "out"),
             stderr: read(number, "err"),
         };
-        (1..=steps().count()).map(outcome).collect()
+        (1..=steps(self.script).count()).map(outcome).collect()
     }
 }
+
+/// Who says that something went wrong, in the order in which they stand.
+const PREFIXES: [&str; 4] = ["hull: ", "docker: ", "Error response from daemon: ", "Error: "];
 
 /// Leaves out ids, times, sizes and advice.
 fn normal(text: &str) -> String {
     let mut lines = String::new();
     // Advice is Hull's own, in a field that Docker's answers do not have.
     for line in text.lines().filter(|line| !line.starts_with("hint: ")) {
+        let line =
+            PREFIXES.iter().fold(line, |line, prefix| line.strip_prefix(prefix).unwrap_or(line));
         let words: Vec<String> = line.split_whitespace().map(word).collect();
         let line = words.join(" ");
         let line = line.replace("Less than a second", "AGE").replace("About a minute", "AGE");
@@ -275,11 +360,21 @@ fn ages(line: &str) -> String {
 /// Fails with every difference that is not accepted, and with every accepted one that is gone.
 #[track_caller]
 fn compare(hull: Tour, docker: Tour, accepted: &[&[(&str, &str)]]) {
+    let script = hull.script;
+    compare_outcomes(script, &hull.end(), &docker.end(), accepted);
+}
+
+#[track_caller]
+fn compare_outcomes(
+    script: &'static str,
+    hull: &[Outcome],
+    docker: &[Outcome],
+    accepted: &[&[(&str, &str)]],
+) {
     let accepted: BTreeMap<&str, &str> = accepted.concat().into_iter().collect();
-    let (hull, docker) = (hull.end(), docker.end());
     let mut seen = BTreeSet::new();
     let mut wrong = String::new();
-    for (step, (hull, docker)) in steps().zip(hull.iter().zip(&docker)) {
+    for (step, (hull, docker)) in steps(script).zip(hull.iter().zip(docker)) {
         for side in [hull, docker] {
             let unknown = side.stderr.contains("unknown command") || side.code == "137";
             assert!(!unknown, "{step}: {side:?}");
@@ -299,7 +394,7 @@ fn compare(hull: Tour, docker: Tour, accepted: &[&[(&str, &str)]]) {
 
 #[test]
 fn the_tour_is_long_enough() {
-    let count = steps().count();
+    let count = steps(STEPS).count();
     assert!(count >= 80, "{count} steps");
     assert_eq!(
         normal("ab12ab12ab12 5 seconds ago  1.5MB  2026-01-02T03:04:05Z\n/sha256:x Up 3 minutes"),
@@ -310,8 +405,9 @@ fn the_tour_is_long_enough() {
 #[test]
 fn privileged_tour_by_the_docker_command() {
     let Some(engines) = engines() else { return };
-    let hull = by_docker(&engines, "by-docker-hull", &engines.daemon.host());
-    let docker = by_docker(&engines, "by-docker", &engines.docker.host());
+    let hull = by_docker(&engines, STEPS, "by-docker-hull", &engines.daemon.host());
+    let docker = by_docker(&engines, STEPS, "by-docker", &engines.docker.host());
+    let (Some(hull), Some(docker)) = (hull, docker) else { return };
     compare(hull, docker, &[ACCEPTED]);
     engines.end();
 }
@@ -319,8 +415,32 @@ fn privileged_tour_by_the_docker_command() {
 #[test]
 fn privileged_tour_by_hull() {
     let Some(engines) = engines() else { return };
-    let hull = by_hull(&engines, "by-hull", &engines.daemon.host());
-    let docker = by_hull(&engines, "by-hull-docker", &engines.docker.host());
+    let hull = by_hull(&engines, STEPS, "by-hull", &engines.daemon.host());
+    let docker = by_hull(&engines, STEPS, "by-hull-docker", &engines.docker.host());
+    let (Some(hull), Some(docker)) = (hull, docker) else { return };
     compare(hull, docker, &[ACCEPTED, ACCEPTED_BY_HULL]);
+    engines.end();
+}
+
+#[test]
+fn privileged_tour_of_registries_by_both_commands() {
+    let Some(engines) = engines() else { return };
+    let docker = by_docker(&engines, REGISTRY_STEPS, "by-docker", &engines.docker.host());
+    let Some(docker) = docker else { return };
+    // One after the other: both have the same images.
+    let docker = docker.end();
+    let hull = by_hull(&engines, REGISTRY_STEPS, "by-hull", &engines.docker.host());
+    let Some(hull) = hull else { return };
+    compare_outcomes(REGISTRY_STEPS, &hull.end(), &docker, &[ACCEPTED_WITH_REGISTRIES]);
+    engines.end();
+}
+
+#[test]
+fn privileged_tour_of_registries_on_both_engines() {
+    let Some(engines) = engines() else { return };
+    let hull = by_docker(&engines, REGISTRY_STEPS, "on-hull", &engines.daemon.host());
+    let docker = by_docker(&engines, REGISTRY_STEPS, "on-docker", &engines.docker.host());
+    let (Some(hull), Some(docker)) = (hull, docker) else { return };
+    compare(hull, docker, &[ACCEPTED_OF_ENGINES_WITH_REGISTRIES]);
     engines.end();
 }

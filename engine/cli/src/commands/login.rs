@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches, Command};
 use http_body_util::BodyExt as _;
+use hull_api::ErrorKind;
 use hull_api::registry::{AuthConfig, AuthResponse, Secret};
 use hyper::Method;
 
@@ -177,11 +178,13 @@ async fn check(client: &Client, registry: &RegistryKey, auth: &AuthConfig) -> Re
     let response = sent.map_err(|error| match error.downcast::<ApiError>() {
         Ok(refusal) => {
             let subject = Subject { registry: &registry.to_string(), logged_in: false };
-            let own = || match refusal.is_unauthorized() {
-                true => Some("is the name or the password misspelt?".to_owned()),
-                false => advice(&refusal.message, subject),
+            // Advice to log in is of no use to who does.
+            let denied = refusal.kind == Some(ErrorKind::Denied);
+            let hint = if denied || refusal.is_unauthorized() {
+                Some("is the name or the password misspelt?".to_owned())
+            } else {
+                refusal.hint.clone().or_else(|| advice(&refusal.message, subject))
             };
-            let hint = refusal.hint.clone().or_else(own);
             ApiError { hint, ..refusal }.into()
         }
         Err(error) => error,
