@@ -166,6 +166,8 @@ impl ScriptedRegistry {
                     break;
                 }
                 let Ok(stream) = stream else { continue };
+                // Heads and bodies are written one after the other: neither waits.
+                stream.set_nodelay(true).unwrap();
                 let (wrap, script, all) =
                     (Arc::clone(&wrap), Arc::clone(&script), Arc::clone(&all));
                 // It ends when the client closes, or with the test.

@@ -134,11 +134,12 @@ impl Dialer {
                     Err(TlsError::None(reason)) => reason,
                 }
             }
-            // Nothing at 443: there may be something at 80.
-            Err(error) if authority.port.is_none() && error.kind == FailureKind::Unavailable => {
-                if !self.may_be_insecure(authority) {
-                    return Err(error);
-                }
+            // Nothing at 443: there may be something at 80, or the proxy leads only there.
+            Err(error)
+                if error.kind == FailureKind::Unavailable
+                    && (authority.port.is_none() || self.proxied(authority))
+                    && self.may_be_insecure(authority) =>
+            {
                 error.message
             }
             Err(error) => return Err(error),
@@ -148,6 +149,11 @@ impl Dialer {
             ..error
         })?;
         self.plain(target, way)
+    }
+
+    fn proxied(&self, authority: &Authority) -> bool {
+        let port = authority.port_for(Scheme::Http);
+        self.proxies.proxy(Scheme::Http, &authority.host, port).is_some()
     }
 
     /// Before anything is dialled: whether the name or the address in its place is listed.
@@ -402,5 +408,79 @@ async fn tunnel(
                 format!("the proxy {name} does not connect to {host}:{port}: {}", shown(line));
             Err(ClientError::new(FailureKind::Unavailable, message))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::dns::DnsSettings;
+    use crate::client::tls::{HostCertificates, Trust};
+
+    fn dialer(toml: &str, trust: Trust) -> Dialer {
+        Dialer {
+            registries: Registries::parse(toml).unwrap(),
+            proxies: Proxies::default(),
+            resolver: Resolver::new(DnsSettings::parse("", "")),
+            tls: Tls::new(trust),
+        }
+    }
+
+    /// A name that resolves to this machine and to somewhere else: the connection that came of it
+    /// decides, whatever else the name has (CVE-2026-92543).
+    #[test]
+    fn cve_2026_92543_by_the_address_that_was_dialled() {
+        let dialer = dialer("insecure = [\"10.0.0.0/8\", \"lab.example:5000\"]", Trust::default());
+        let insecure = |authority: &str, address: &str| {
+            let authority: Authority = authority.parse().unwrap();
+            dialer.insecure(&authority, Scheme::Http, Some(address.parse().unwrap()))
+        };
+        assert!(insecure("both.example", "127.0.0.1"));
+        assert!(insecure("both.example", "10.1.2.3"));
+        assert!(!insecure("both.example", "203.0.113.1"));
+        assert!(!insecure("localhost", "203.0.113.1"));
+        assert!(!insecure("127.0.0.1.example", "203.0.113.1"));
+        // A name that is listed is the operator's word for all its addresses, on its port.
+        assert!(insecure("lab.example:5000", "203.0.113.1"));
+        assert!(!insecure("lab.example", "203.0.113.1"));
+        assert!(!insecure("x.lab.example:5000", "203.0.113.1"));
+        let target = Target {
+            authority: "both.example".parse().unwrap(),
+            want: Want::Http,
+            sent_from: None,
+        };
+        let way = Way {
+            io: Box::new(tokio::io::empty()),
+            address: Some("203.0.113.1".parse().unwrap()),
+            proxy: None,
+        };
+        let Err(error) = dialer.plain(&target, way) else { panic!("spoken to in the clear") };
+        assert_eq!(error.kind, FailureKind::Denied);
+    }
+
+    /// Who has an authority of its own is always verified.
+    #[test]
+    fn an_authority_makes_a_range_secure() {
+        let certificates = HostCertificates { authorities: b"x".to_vec(), client: None };
+        let trust = Trust {
+            system: Vec::new(),
+            hosts: [("registry.example".to_owned(), certificates)].into(),
+        };
+        let dialer = dialer("", trust);
+        let authority: Authority = "registry.example:5000".parse().unwrap();
+        let local = Some("127.0.0.1".parse().unwrap());
+        assert!(!dialer.insecure(&authority, Scheme::Http, local));
+    }
+
+    #[test]
+    fn places_that_nobody_may_send_us_to() {
+        let host: Host = "metadata.example".parse().unwrap();
+        let link: IpAddr = "169.254.169.254".parse().unwrap();
+        let error = refuse_way(&host, Reach::Global, &[link]).unwrap_err();
+        assert_eq!(error.kind, FailureKind::Denied);
+        let private: IpAddr = "10.0.0.1".parse().unwrap();
+        assert!(refuse_way(&host, Reach::Global, &[private]).is_err());
+        assert!(refuse_way(&host, Reach::Private, &[private]).is_ok());
+        assert!(refuse_way(&host, Reach::Global, &["8.8.8.8".parse().unwrap()]).is_ok());
     }
 }

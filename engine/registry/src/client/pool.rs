@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::body::{Body, Taken};
 use super::dial::{Dialer, Facts, Target};
-use super::error::ClientError;
+use super::error::{Again, ClientError, FailureKind};
 use crate::url::Scheme;
 
 /// How many HTTP/1.1 connections one host gets.
@@ -135,7 +135,10 @@ impl Pool {
         target: &Target,
         host: &Rc<Host>,
     ) -> Result<(Sender, bool), ClientError> {
-        let first = if host.facts.get().is_none() { Some(host.opening.lock().await) } else { None };
+        let mut first = None;
+        if host.facts.get().is_none() {
+            first = Some(host.opening.lock().await).filter(|_| host.facts.get().is_none());
+        }
         if let Some(http2) = host.usable_http2() {
             return Ok((Sender::Http2(http2), true));
         }
@@ -148,7 +151,11 @@ impl Pool {
                 return Ok((Sender::Http1(kept, permit), true));
             }
         }
-        let connection = self.dialer.open(target).await?;
+        let connection = self.dialer.open(target).await.map_err(|error| {
+            // Who answered before may do so again: it is being restarted, say.
+            let again = host.facts.get().is_some() && error.kind == FailureKind::Unavailable;
+            if again { ClientError { again: Again::Soon, ..error } } else { error }
+        })?;
         host.facts.set(Some(connection.facts));
         let failed = |error: hyper::Error| {
             ClientError::broken(format!("{}: {}", target.authority, chain(&error)))

@@ -5,6 +5,8 @@
 mod attacks;
 mod debian;
 mod fetch;
+mod http2;
+mod proxy;
 mod support;
 mod tls;
 mod upload;
