@@ -10,9 +10,10 @@ use crate::needs;
 
 /// Applets that tests use.
 const APPLETS: &[&str] = &[
-    "cat", "chmod", "chown", "cp", "dd", "df", "echo", "env", "false", "grep", "head", "hostname",
-    "id", "kill", "ln", "ls", "mkdir", "mkfifo", "mount", "mv", "ps", "pwd", "rm", "sed", "seq",
-    "sh", "sleep", "stat", "stty", "tail", "test", "touch", "true", "tty", "umount", "wc", "yes",
+    "cat", "chmod", "chown", "cp", "date", "dd", "df", "echo", "env", "false", "find", "grep",
+    "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mkfifo", "mount", "mv", "ps", "pwd",
+    "readlink", "rm", "sed", "seq", "sh", "sleep", "sort", "stat", "stty", "tail", "test", "touch",
+    "true", "tty", "umount", "wc", "yes",
 ];
 
 /// The base of every test image: account files, the usual folders and the probe at `/probe`.

@@ -97,7 +97,7 @@ impl<'s> Mounts<'s> {
     }
 
     /// Where something is mounted: directories and files that the image need not have.
-    pub(super) fn targets(&self) -> Vec<(String, bool)> {
+    pub(super) fn targets(&self, build: &Build<'_>) -> Vec<(String, bool)> {
         let mut ssh = 0..;
         let mut targets = Vec::new();
         for (mount, bound) in std::iter::zip(self.mounts, &self.bound) {
@@ -109,11 +109,15 @@ impl<'s> Mounts<'s> {
                 RunMount::Cache { target, .. } | RunMount::Tmpfs { target, .. } => {
                     targets.push((target.clone(), true));
                 }
+                RunMount::Secret { id, .. } if !build.request.secrets.contains_key(id) => {}
                 RunMount::Secret { target, .. } => {
                     targets.extend(target.clone().map(|target| (target, false)));
                 }
-                RunMount::Ssh { target, .. } => {
+                RunMount::Ssh { id, target, .. } => {
                     let number = ssh.next().unwrap_or_default();
+                    if !build.request.ssh.contains_key(id) {
+                        continue;
+                    }
                     targets.push((ssh_target(target.as_deref(), number), false));
                 }
             }

@@ -171,9 +171,9 @@ impl<'s> Run<'s> {
     }
 
     /// Absolute paths where the engine mounts something.
-    pub(super) fn stubs(&self) -> Vec<String> {
+    pub(super) fn stubs(&self, build: &Build<'_>) -> Vec<String> {
         let own = PLACES.iter().map(|(path, _)| (*path).to_owned());
-        own.chain(self.mounts.targets().into_iter().map(|(path, _)| path)).collect()
+        own.chain(self.mounts.targets(build).into_iter().map(|(path, _)| path)).collect()
     }
 
     /// A tree that has what is mounted on.
@@ -197,7 +197,7 @@ impl<'s> Run<'s> {
             }
         };
         let own = PLACES.iter().map(|(path, directory)| ((*path).to_owned(), *directory));
-        for (path, is_directory) in own.chain(self.mounts.targets()) {
+        for (path, is_directory) in own.chain(self.mounts.targets(build)) {
             let path = path.trim_matches('/');
             for (end, _) in path.match_indices('/') {
                 make(&path[..end], true)?;

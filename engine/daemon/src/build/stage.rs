@@ -168,7 +168,7 @@ impl<'s, 'e, 'a> Stage<'s, 'e, 'a> {
                 let written = Written::new(scratch);
                 let record = StepRecord { created: self.created(), ..record };
                 self.push(step, key, Link::Written(Arc::clone(&written)), below.ids, &record);
-                let stubs = run.stubs();
+                let stubs = run.stubs(self.build);
                 let (build, lines) = (self.build, step.lines);
                 self.scope.spawn(move || {
                     let permit = build.packers.take();

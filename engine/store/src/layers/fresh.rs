@@ -82,7 +82,7 @@ impl Layers<'_> {
                 Ok(true) => {}
                 Ok(false) => drop(root.discard(&path)?),
                 // Somebody else was faster.
-                Err(error) if error.kind() == crate::error::ErrorKind::NotFound => {}
+                Err(error) if error.io().kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
