@@ -21,7 +21,8 @@ fn nothing_happened(hull: &Hull) {
 fn privileged_no_such_image() {
     let Some(hull) = Hull::new() else { return };
     for command in ["run", "create"] {
-        hull.fails(&[command, "absent"], 125, "absent");
+        // Otherwise it would be pulled.
+        hull.fails(&[command, "--pull", "never", "absent"], 125, "absent");
         hull.fails(&[command, "absent@sha256:12"], 125, "sha256:12");
         hull.fails(&[command, "Bad/Name"], 125, "lowercase");
     }
