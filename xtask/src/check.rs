@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hull-registry", &["hull-oci", "hull-sys"]),
     ("hull-sandbox", &["hull-sys"]),
     ("hull-shim", &["hull-events", "hull-sandbox", "hull-sys"]),
-    ("hull-transfer", &["hull-oci", "hull-registry", "hull-sys"]),
+    ("hull-transfer", &["hull-git", "hull-oci", "hull-registry", "hull-sys"]),
     ("hull-worker", &["hull-attestation", "hull-git", "hull-oci", "hull-store", "hull-sys"]),
     (
         "hull-daemon",

@@ -14,7 +14,9 @@ use std::thread::JoinHandle;
 use hull_oci::{Descriptor, Digest, Reference};
 use hull_sys::message::{recv_message, send_message};
 
-use crate::protocol::{Answer, Call, MAX_MESSAGE, Outcome, Reply, Request, frame, unframe};
+use crate::protocol::{
+    Answer, Call, Downloaded, MAX_MESSAGE, Outcome, Reply, Request, frame, unframe,
+};
 use crate::{Document, Failure, FailureKind, LoginOutcome, SearchResult, Session};
 
 /// How much of what a process says when it dies is read.
@@ -416,6 +418,56 @@ impl Transfer {
     pub fn login(&self, registry: &str) -> Result<LoginOutcome, TransferError> {
         match self.call(Request::Login { registry: registry.to_owned() })? {
             Outcome::Login(outcome) => Ok(outcome),
+            _ => Err(TransferError::Answer),
+        }
+    }
+
+    /// Writes what is at `url` to `file`, which is empty. No credentials are sent.
+    ///
+    /// # Errors
+    /// [`TransferError`]; `Invalid` if it has more than `limit` bytes.
+    pub fn download(
+        &self,
+        url: &str,
+        limit: u64,
+        file: BorrowedFd<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Downloaded, TransferError> {
+        let request = Request::Download { url: url.to_owned(), limit };
+        match self.call_with(request, &[], &[file], progress)? {
+            (Outcome::Downloaded(downloaded), _) => Ok(downloaded),
+            _ => Err(TransferError::Answer),
+        }
+    }
+
+    /// Which commit a branch or tag of the git repository at `url` is; without one, what it has
+    /// checked out. A commit is itself.
+    ///
+    /// # Errors
+    /// [`TransferError`]; `NotFound` if there is no such branch or tag.
+    pub fn git_commit(&self, url: &str, reference: Option<&str>) -> Result<String, TransferError> {
+        let reference = reference.map(str::to_owned);
+        match self.call(Request::GitCommit { url: url.to_owned(), reference })? {
+            Outcome::Commit(commit) => Ok(commit),
+            _ => Err(TransferError::Answer),
+        }
+    }
+
+    /// Writes a pack with a commit and the files it holds, for a worker to check out, to `file`,
+    /// which is empty.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub fn git_pack(
+        &self,
+        url: &str,
+        commit: &str,
+        file: BorrowedFd<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), TransferError> {
+        let request = Request::GitPack { url: url.to_owned(), commit: commit.to_owned() };
+        match self.call_with(request, &[], &[file], progress)? {
+            (Outcome::Nothing, _) => Ok(()),
             _ => Err(TransferError::Answer),
         }
     }

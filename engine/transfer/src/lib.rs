@@ -1,7 +1,7 @@
-//! One pull or push: the process that talks to registries, and how to have one.
+//! One pull, push or build: the process that talks to registries, and how to have one.
 //!
-//! The program `hull-transfer` holds the sockets, the TLS state and the credentials of one pull or
-//! push. Before it sends the first byte into a network it gives up everything else
+//! The program `hull-transfer` holds the sockets, the TLS state and the credentials of one pull,
+//! push or build. Before it sends the first byte into a network it gives up everything else
 //! (`hull_sys::jail`): it opens nothing, starts nothing and listens to nothing. What it fetches goes
 //! into descriptors it was passed.
 //!
@@ -15,10 +15,11 @@ pub mod process;
 mod protocol;
 mod session;
 mod uploads;
+mod web;
 
 pub use client::{BlobOutputs, Transfer, TransferError};
 pub use hull_registry::auth::{Credentials, Secret};
 pub use hull_registry::client::{FailureKind, LoginOutcome, SearchResult};
 pub use hull_registry::config::Registries;
-pub use protocol::{Document, Failure};
+pub use protocol::{Document, Downloaded, Failure};
 pub use session::Session;

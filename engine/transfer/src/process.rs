@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::{Answer, Call, MAX_MESSAGE, Outcome, Reply, Request, frame, unframe};
 use crate::uploads::{FileSource, stream};
-use crate::{Failure, Session, machine, outputs};
+use crate::{Failure, Session, machine, outputs, web};
 
 /// Batches of a blob between who reads it off the network and who writes it.
 const AHEAD: usize = 4;
@@ -189,6 +189,17 @@ async fn answer(
         }
         Request::DeleteManifest { reference } => {
             client.delete_manifest(&reference).await?;
+            Outcome::Nothing
+        }
+        Request::Download { url, limit } => {
+            let progress = replies.progress(id);
+            Outcome::Downloaded(web::download(client, &url, limit, next()?, progress).await?)
+        }
+        Request::GitCommit { url, reference } => {
+            Outcome::Commit(web::git_commit(client, &url, reference.as_deref()).await?)
+        }
+        Request::GitPack { url, commit } => {
+            web::git_pack(client, &url, &commit, next()?, replies.progress(id)).await?;
             Outcome::Nothing
         }
         Request::Login { registry } => Outcome::Login(client.login(&registry).await?),

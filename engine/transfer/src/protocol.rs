@@ -82,6 +82,20 @@ pub(crate) enum Request {
     Login {
         registry: String,
     },
+    /// Descriptors: 0 = a file for what is there.
+    Download {
+        url: String,
+        limit: u64,
+    },
+    GitCommit {
+        url: String,
+        reference: Option<String>,
+    },
+    /// Descriptors: 0 = a file for the pack.
+    GitPack {
+        url: String,
+        commit: String,
+    },
 }
 
 /// One message of the process.
@@ -118,6 +132,19 @@ pub(crate) enum Outcome {
     Names(Vec<String>),
     Found(Vec<SearchResult>),
     Login(LoginOutcome),
+    Downloaded(Downloaded),
+    Commit(String),
+}
+
+/// What was at an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Downloaded {
+    /// How many bytes.
+    pub bytes: u64,
+    /// `Last-Modified`, as it came.
+    pub modified: Option<String>,
+    /// `Content-Disposition`, as it came.
+    pub disposition: Option<String>,
 }
 
 /// A document and what it is.

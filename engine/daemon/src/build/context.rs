@@ -1,7 +1,6 @@
 //! Trees that files of a build come from.
 
-use std::io::PipeReader;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,18 +27,26 @@ pub(super) struct Tree {
     pub(super) ignore: Ignore,
     /// Whether files keep their owners.
     pub(super) owners: bool,
+    /// Whether it is a file that was fetched from an address.
+    pub(super) is_download: bool,
     known: Mutex<StatCache>,
 }
 
 impl Tree {
     /// A tree of which nothing is left out and files keep their owners: a stage or an image.
     pub(super) fn of_image(root: OwnedFd) -> Self {
-        Self { root, ignore: Ignore::default(), owners: true, known: Mutex::default() }
+        let (ignore, known) = (Ignore::default(), Mutex::default());
+        Self { root, ignore, owners: true, is_download: false, known }
     }
 
     /// A context: its files belong to root.
     pub(super) fn of_context(root: OwnedFd, ignore: Ignore, known: StatCache) -> Self {
-        Self { root, ignore, owners: false, known: Mutex::new(known) }
+        Self { root, ignore, owners: false, is_download: false, known: Mutex::new(known) }
+    }
+
+    /// The same, as a file that was fetched from an address.
+    pub(super) fn downloaded(self) -> Self {
+        Self { is_download: true, ..self }
     }
 
     /// What `pattern` names, without what `exclude` says of paths below it.
@@ -164,13 +171,13 @@ pub(super) fn cache_name(root: &OwnedFd, path: &str) -> String {
 /// Unpacks a context that comes as a tar into the empty `directory`.
 pub(super) fn unpack(
     worker: &Path,
-    input: &PipeReader,
+    input: BorrowedFd<'_>,
     directory: &OwnedFd,
 ) -> Result<u64, ApiError> {
     let options = ExtractOptions { max_bytes: MAX_BYTES, ..ExtractOptions::default() };
     let job = Job::Extract { path: "/".to_owned(), options, userns: false };
-    let answer = hull_worker::client::run(worker, &job, &[directory.as_fd(), input.as_fd()])
-        .map_err(|error| {
+    let answer =
+        hull_worker::client::run(worker, &job, &[directory.as_fd(), input]).map_err(|error| {
             crate::worker_stream::failed(&error).context("cannot unpack the build context")
         })?;
     match answer {

@@ -13,6 +13,7 @@ use super::context::Tree;
 use super::files::{Placing, owner};
 use super::job::Build;
 use super::key::Inputs;
+use super::remote::{Commit, Fetched, no_history};
 use super::unpack;
 use crate::error::ApiError;
 
@@ -29,8 +30,26 @@ pub(super) enum Piece {
     Inline { name: String, data: String },
 }
 
+/// What a copy takes.
+enum Taken {
+    Piece(Piece),
+    /// A file at an address whose content is known: it is fetched if the step is run.
+    File {
+        url: String,
+        checksum: String,
+    },
+    /// A commit, which is known too.
+    Commit(Commit),
+}
+
 /// A copy whose sources are known.
 pub(super) struct Copy<'s> {
+    step: &'s CopyStep,
+    taken: Vec<Taken>,
+}
+
+/// A copy whose sources are here.
+pub(super) struct Copying<'s> {
     step: &'s CopyStep,
     pieces: Vec<Piece>,
 }
@@ -50,9 +69,9 @@ impl<'s> Copy<'s> {
         inputs.add("the flags", format!("{flags:?} {:?} {:?}", step.unpack, step.exclude));
         let exclude = Ignore::parse(step.exclude.join("\n").as_bytes())
             .map_err(|error| ApiError::invalid(format!("--exclude: {error}")))?;
-        let mut pieces = Vec::new();
+        let mut taken = Vec::new();
         for source in &step.sources {
-            pieces.push(match source {
+            taken.push(match source {
                 CopySource::Path(pattern) => {
                     let tree = build.tree(&step.from)?;
                     let (pattern, base) = pivot(pattern, step.parents);
@@ -63,22 +82,56 @@ impl<'s> Copy<'s> {
                             found.iter().map(|one| String::from_utf8_lossy(&one.named)).collect();
                         inputs.add(format!("the names of {pattern}"), names.join("\n"));
                     }
-                    Piece::Files { tree, found, base }
+                    Taken::Piece(Piece::Files { tree, found, base })
                 }
                 CopySource::Inline { name, data } => {
                     inputs.add("a file's name", name);
                     inputs.add_hidden(format!("the text of {name}"), data);
-                    Piece::Inline { name: name.clone(), data: data.clone() }
+                    Taken::Piece(Piece::Inline { name: name.clone(), data: data.clone() })
                 }
-                CopySource::Url { url, .. } => return Err(unavailable(url)),
-                CopySource::Git { remote, .. } => return Err(unavailable(remote)),
+                CopySource::Url { url, checksum: Some(checksum) } => {
+                    inputs.add(format!("the checksum of {url}"), checksum);
+                    let (url, checksum) = (url.clone(), checksum.clone());
+                    Taken::File { url, checksum }
+                }
+                CopySource::Url { url, checksum: None } => {
+                    let fetched = build.fetcher.file(url, None)?;
+                    inputs.add(format!("the name of {url}"), &fetched.name);
+                    inputs.add(format!("the content of {url}"), fetched.digest.as_str());
+                    Taken::Piece(downloaded(fetched)?)
+                }
+                CopySource::Git { remote, .. } if step.keep_git_dir => {
+                    return Err(no_history(remote));
+                }
+                CopySource::Git { remote, checksum } => {
+                    let commit = build.fetcher.commit(remote, checksum.as_deref())?;
+                    inputs.add(format!("the commit of {remote}"), &commit.commit);
+                    Taken::Commit(commit)
+                }
             });
         }
-        Ok(Self { step, pieces })
+        Ok(Self { step, taken })
     }
 
     /// Copies, onto `chain`.
-    pub(super) fn run(&self, build: &Build<'_>, chain: &Chain) -> Result<(Link, u32), ApiError> {
+    pub(super) fn run(self, build: &Build<'_>, chain: &Chain) -> Result<(Link, u32), ApiError> {
+        let fetch = |taken| match taken {
+            Taken::Piece(piece) => Ok(piece),
+            Taken::File { url, checksum } => downloaded(build.fetcher.file(&url, Some(&checksum))?),
+            Taken::Commit(commit) => {
+                let root = build.fetcher.check_out(&commit)?;
+                let tree = Arc::new(Tree::of_commit(root));
+                let found = tree.take("/", &Ignore::default())?;
+                Ok(Piece::Files { tree, found, base: None })
+            }
+        };
+        let pieces = self.taken.into_iter().map(fetch).collect::<Result<_, ApiError>>()?;
+        Copying { step: self.step, pieces }.run(build, chain)
+    }
+}
+
+impl Copying<'_> {
+    fn run(&self, build: &Build<'_>, chain: &Chain) -> Result<(Link, u32), ApiError> {
         let view = chain.view(build.store)?;
         let owner = match &self.step.chown {
             Some(text) => Some(owner(&view, text)?),
@@ -180,6 +233,8 @@ impl<'s> Copy<'s> {
     /// For each piece the one file that is an archive, open.
     fn archives(&self) -> Result<Vec<Option<OwnedFd>>, ApiError> {
         let archive = |piece: &Piece| match piece {
+            // What comes from an address is unpacked only if that is asked for.
+            Piece::Files { tree, .. } if tree.is_download && self.step.unpack.is_none() => Ok(None),
             Piece::Files { tree, found, .. } => match found.as_slice() {
                 [one] if !one.is_directory() => unpack::archive(tree, one, self.step.unpack),
                 _ => Ok(None),
@@ -199,12 +254,11 @@ fn pivot(pattern: &str, parents: bool) -> (String, Option<Vec<u8>>) {
     (pattern.to_owned(), Some(select::clean(base.as_bytes())))
 }
 
-fn unavailable(source: &str) -> ApiError {
-    ApiError::new(
-        hull_api::ErrorKind::Unavailable,
-        format!("cannot add {source}: this engine fetches nothing for a build"),
-    )
-    .hint("fetch it beside the Dockerfile and add it from there, or fetch it in a RUN")
+fn downloaded(fetched: Fetched) -> Result<Piece, ApiError> {
+    let tree = Arc::new(fetched.tree);
+    // It is alone there, and its name may hold what patterns are made of.
+    let found = tree.take("/*", &Ignore::default())?;
+    Ok(Piece::Files { tree, found, base: None })
 }
 
 /// Makes a working directory, onto `chain`.

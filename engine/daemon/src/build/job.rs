@@ -26,6 +26,7 @@ use super::chain::{Chain, Link};
 use super::context::{self, Tree};
 use super::export::{self, Image};
 use super::progress::{Activity, Progress, cancelled};
+use super::remote::{self, Fetcher};
 use super::stage::{self, Done};
 use crate::error::ApiError;
 use crate::images::ResolvedImage;
@@ -47,6 +48,7 @@ pub(super) struct Build<'a> {
     pub(super) progress: &'a Progress,
     pub(super) lease: &'a Lease<'a>,
     pub(super) area: &'a WorkArea<'a>,
+    pub(super) fetcher: &'a Fetcher<'a>,
     pub(super) plan: &'a Plan,
     pub(super) id_ranges: OwnedFd,
     /// Commands that may run at once.
@@ -175,10 +177,11 @@ pub(super) fn run(
     let worker = engine.helper("hull-worker").map_err(plain)?;
     let lease = store.lease().map_err(|error| plain(error.into()))?;
     let area = store.work_area().map_err(|error| plain(error.into()))?;
+    let fetcher = Fetcher::new(engine, store, &worker, &area);
     export::check(request).map_err(plain)?;
 
     let activity = progress.begin("[internal] load build definition", Vec::new());
-    let (file, inputs) = load(request, store, &worker, &area, tar)?;
+    let (file, inputs) = load(request, store, &fetcher, &area, tar)?;
     let platforms = platforms(request).map_err(plain)?;
     let mut planned = Vec::new();
     for platform in &platforms {
@@ -209,6 +212,7 @@ pub(super) fn run(
             progress,
             lease: &lease,
             area: &area,
+            fetcher: &fetcher,
             plan: &plan,
             id_ranges: id_ranges(store).map_err(plain)?,
             permits: Permits::new(cores.max(2)),
@@ -253,15 +257,16 @@ fn platforms(request: &BuildRequest) -> Result<Vec<Option<Platform>>, ApiError> 
 fn load(
     request: &BuildRequest,
     store: &Store,
-    worker: &Path,
+    fetcher: &Fetcher<'_>,
     area: &WorkArea<'_>,
     tar: Option<&PipeReader>,
 ) -> Result<(Text, Inputs), Box<BuildFailure>> {
     let name = request.dockerfile.clone().unwrap_or_else(|| "Dockerfile".to_owned());
-    let (root, identity) = root(request, worker, area, tar).map_err(plain)?;
-    let text = match &request.dockerfile_text {
-        Some(text) => text.clone().into_bytes(),
-        None => dockerfile(&root, &name, request.dockerfile.is_some()).map_err(plain)?,
+    let (root, identity, fetched) = root(request, fetcher, area, tar).map_err(plain)?;
+    let text = match (&request.dockerfile_text, fetched) {
+        (Some(text), _) => text.clone().into_bytes(),
+        (None, Some(text)) => text,
+        (None, None) => dockerfile(&root, &name, request.dockerfile.is_some()).map_err(plain)?,
     };
     let dockerfile = hull_builder::parse(&text)
         .map_err(|error| source_failure(&error, &name, &hull_builder::Source::new(&text)))?;
@@ -271,31 +276,37 @@ fn load(
     Ok((Text { name, dockerfile }, Inputs { context, identity }))
 }
 
+/// The context's root, the name under which digests of its files are kept, and the Dockerfile
+/// where that is all there is.
 fn root(
     request: &BuildRequest,
-    worker: &Path,
+    fetcher: &Fetcher<'_>,
     area: &WorkArea<'_>,
     tar: Option<&PipeReader>,
-) -> Result<(OwnedFd, String), ApiError> {
+) -> Result<(OwnedFd, String, Option<Vec<u8>>), ApiError> {
     match (&request.context, tar) {
-        (Context::None, _) => Ok((area.directory()?, "none".to_owned())),
+        (Context::None, _) => Ok((area.directory()?, "none".to_owned(), None)),
         (Context::Directory { path }, _) => {
             let root = context::directory(path)?;
             let name = context::cache_name(&root, path);
-            Ok((root, name))
+            Ok((root, name, None))
         }
         (Context::Stream, Some(tar)) => {
             let root = area.directory()?;
-            context::unpack(worker, tar, &root)?;
+            context::unpack(fetcher.worker(), tar.as_fd(), &root)?;
             // Files that were just made have no digests from before.
-            Ok((root, "stream".to_owned()))
+            Ok((root, "stream".to_owned(), None))
         }
         (Context::Stream, None) => Err(ApiError::invalid("the build context did not arrive")),
-        (Context::Remote { url }, _) => Err(ApiError::new(
-            ErrorKind::Unavailable,
-            format!("cannot use {url} as build context: this engine fetches nothing for a build"),
-        )
-        .hint("fetch it first and build from the directory")),
+        (Context::Remote { url }, _) => {
+            let fetched = fetcher.context(url);
+            match fetched.map_err(|error| error.context("cannot get the build context"))? {
+                remote::Context::Files(root) => Ok((root, url.clone(), None)),
+                remote::Context::Dockerfile(text) => {
+                    Ok((area.directory()?, url.clone(), Some(text)))
+                }
+            }
+        }
     }
 }
 

@@ -34,6 +34,7 @@ mod key;
 mod mounts;
 mod progress;
 mod prune;
+mod remote;
 mod run;
 mod stage;
 mod unpack;

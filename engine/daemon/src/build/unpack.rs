@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::chain::{Chain, Link, Written};
 use super::context::Tree;
-use super::copy::{Copy, Piece};
+use super::copy::{Copying, Piece};
 use super::job::{Build, unexpected};
 use crate::error::ApiError;
 use crate::worker_stream::failed;
@@ -57,6 +57,11 @@ pub(super) fn archive(
     }
 }
 
+/// Whether something begins as an archive that can be unpacked; `head` is its first 512 bytes.
+pub(super) fn is_archive(head: &[u8]) -> bool {
+    matches!(Format::of(head), Some(Format::Known))
+}
+
 enum Format {
     /// A tar, plain, gzip or zstd.
     Known,
@@ -93,7 +98,7 @@ fn is_old_tar(block: &[u8]) -> bool {
 pub(super) fn unpack(
     build: &Build<'_>,
     chain: &Chain,
-    copy: &Copy<'_>,
+    copy: &Copying<'_>,
     archives: &[Option<OwnedFd>],
     owner: Option<(u32, u32)>,
 ) -> Result<(Link, u32), ApiError> {

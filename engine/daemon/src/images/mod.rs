@@ -41,6 +41,7 @@ pub use load::{LoadError, LoadOptions};
 pub use pull::PullError;
 pub use push::PushError;
 pub use remote::RemoteError;
+pub(crate) use remote::anonymous;
 pub(crate) use remote::http::{auth, distribution};
 pub use remove::{IsRunning, RemoveError};
 pub use resolve::{Mismatch, ResolveError, ResolvedImage, resolve_image};

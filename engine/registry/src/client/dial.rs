@@ -51,6 +51,8 @@ pub(crate) enum Want {
     Https,
     /// Without, which only insecure hosts may be.
     Http,
+    /// Without, to whatever host: a person named the address so, and no registry is meant.
+    Plain,
 }
 
 impl Want {
@@ -115,6 +117,10 @@ impl Dialer {
             Want::Http => {
                 let way = self.way(target, Scheme::Http).await?;
                 self.plain(target, way)
+            }
+            Want::Plain => {
+                let way = self.way(target, Scheme::Http).await?;
+                Ok(unsecured(target, way))
             }
             Want::Either => self.either(target).await,
         }
@@ -183,9 +189,7 @@ impl Dialer {
                 authority = authority.to_string()
             )));
         }
-        let facts = Facts { scheme: Scheme::Http, reach: reach(target, way.address) };
-        let through_proxy = way.proxy.map(|proxy| proxy.user.map(|user| basic(user.reveal())));
-        Ok(Connection { io: way.io, facts, http2: false, through_proxy })
+        Ok(unsecured(target, way))
     }
 
     async fn secure(&self, target: &Target, way: Way) -> Result<Connection, TlsError> {
@@ -357,6 +361,13 @@ fn handshake_error(target: &Target, error: &io::Error) -> TlsError {
         }
         _ => TlsError::Failed(ClientError::broken(format!("TLS with {authority}: {error}"))),
     }
+}
+
+/// A connection without TLS.
+fn unsecured(target: &Target, way: Way) -> Connection {
+    let facts = Facts { scheme: Scheme::Http, reach: reach(target, way.address) };
+    let through_proxy = way.proxy.map(|proxy| proxy.user.map(|user| basic(user.reveal())));
+    Connection { io: way.io, facts, http2: false, through_proxy }
 }
 
 fn no_tls(target: &Target, reason: &str) -> ClientError {

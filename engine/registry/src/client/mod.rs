@@ -21,6 +21,7 @@ mod push;
 mod reach;
 mod tls;
 mod tokens;
+mod web;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,7 @@ pub use lists::SearchResult;
 pub use login::LoginOutcome;
 pub use push::Source;
 pub use tls::{HostCertificates, Trust};
+pub use web::WebAnswer;
 
 use crate::auth::Credentials;
 use crate::config::{Proxies, Registries};

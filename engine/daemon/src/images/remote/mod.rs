@@ -11,6 +11,7 @@ mod stop;
 pub use failure::RemoteError;
 use progress::Progress;
 pub(super) use serve::stream;
+pub(crate) use session::anonymous;
 pub(super) use session::{credentials, session};
 use stop::Stop;
 

@@ -1,0 +1,370 @@
+//! What a build fetches: files at addresses, commits of git repositories.
+//!
+//! A sealed process speaks to the network, another one reads packs and archives. A commit is
+//! fetched when its files are needed, which is not so if the step's result is known: a commit says
+//! all that is in it.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hull_api::ErrorKind;
+use hull_builder::ignore::Ignore;
+use hull_builder::remote::GitRemote;
+use hull_oci::{Algorithm, Digest, Hasher};
+use hull_store::Store;
+use hull_store::cache::{StatCache, WorkArea};
+use hull_transfer::Transfer;
+use hull_worker::client::run as run_job;
+use hull_worker::job::{Answer, Job};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
+
+use super::context::{self, Tree};
+use super::job::unexpected;
+use super::unpack;
+use crate::error::ApiError;
+use crate::images::{RemoteError, anonymous};
+use crate::service::Engine;
+use crate::worker_stream::failed;
+
+/// Bytes of one file.
+const MAX_FILE: u64 = 64 << 30;
+
+/// Bytes that the objects of a commit may have.
+const MAX_COMMIT: u64 = 16 << 30;
+
+/// Bytes of an address's Dockerfile.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// The name of a file whose address has none.
+const NAMELESS: &str = "download";
+
+/// Fetches for one build, by one process that is started when it is first needed.
+pub(super) struct Fetcher<'a> {
+    engine: &'a Engine,
+    store: &'a Store,
+    worker: &'a Path,
+    area: &'a WorkArea<'a>,
+    transfer: Mutex<Option<Arc<Transfer>>>,
+}
+
+/// A file that was fetched, alone in a directory.
+pub(super) struct Fetched {
+    pub(super) tree: Tree,
+    pub(super) name: String,
+    pub(super) digest: Digest,
+}
+
+/// A commit that is known and not fetched yet.
+#[derive(Debug, Clone)]
+pub(super) struct Commit {
+    pub(super) url: String,
+    pub(super) commit: String,
+    pub(super) directory: String,
+    /// Whether empty directories will do for the repositories in it.
+    without_submodules: bool,
+}
+
+/// A build context that was fetched.
+pub(super) enum Context {
+    /// Files.
+    Files(OwnedFd),
+    /// A Dockerfile, and no files.
+    Dockerfile(Vec<u8>),
+}
+
+impl<'a> Fetcher<'a> {
+    pub(super) fn new(
+        engine: &'a Engine,
+        store: &'a Store,
+        worker: &'a Path,
+        area: &'a WorkArea<'a>,
+    ) -> Self {
+        Self { engine, store, worker, area, transfer: Mutex::default() }
+    }
+
+    pub(super) fn worker(&self) -> &'a Path {
+        self.worker
+    }
+
+    fn transfer(&self) -> Result<Arc<Transfer>, ApiError> {
+        let mut transfer = self.transfer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(transfer) = &*transfer {
+            return Ok(Arc::clone(transfer));
+        }
+        let program = self.engine.helper("hull-transfer")?;
+        let started = Transfer::spawn(&program, &anonymous()?).map_err(RemoteError::from)?;
+        Ok(Arc::clone(transfer.insert(Arc::new(started))))
+    }
+
+    /// Fetches a file. Its time is what the server says, so that the same file is the same layer.
+    pub(super) fn file(&self, url: &str, checksum: Option<&str>) -> Result<Fetched, ApiError> {
+        let promised = checksum.map(digest_of).transpose()?;
+        let mut file = self.store.blobs().temporary()?;
+        let transfer = self.transfer()?;
+        let told =
+            transfer.download(url, MAX_FILE, file.as_fd(), &mut |_| {}).map_err(|error| {
+                ApiError::from(RemoteError::from(error)).context("cannot add a file")
+            })?;
+        let algorithm = promised.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
+        let digest = hash(&mut file, algorithm)?;
+        if let Some(promised) = promised.filter(|promised| *promised != digest) {
+            return Err(ApiError::invalid(format!(
+                "{url} has digest {digest}, --checksum says {promised}"
+            )));
+        }
+        let name = name_of(url, told.disposition.as_deref());
+        let directory = self.area.directory()?;
+        let modified = told.modified.as_deref().and_then(http_date).unwrap_or(0);
+        place(&file, &directory, &name, modified)?;
+        let tree = Tree::of_download(directory);
+        Ok(Fetched { tree, name, digest })
+    }
+
+    /// Finds out which commit is meant.
+    pub(super) fn commit(&self, text: &str, checksum: Option<&str>) -> Result<Commit, ApiError> {
+        let remote = GitRemote::parse(text).map_err(ApiError::invalid)?;
+        if !remote.url.starts_with("https://") && !remote.url.starts_with("http://") {
+            return Err(ApiError::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "cannot read the repository {}: only http and https are spoken",
+                    remote.url
+                ),
+            )
+            .hint("name it by its https:// address, or fetch it and copy it from the context"));
+        }
+        if remote.keep_git_dir == Some(true) {
+            return Err(no_history(text));
+        }
+        let directory = relative(remote.directory.as_deref().unwrap_or_default())?;
+        let found = self
+            .transfer()?
+            .git_commit(&remote.url, remote.reference.as_deref())
+            .map_err(RemoteError::from)?;
+        for promised in checksum.into_iter().chain(remote.checksum.as_deref()) {
+            if !found.starts_with(&promised.to_lowercase()) {
+                return Err(ApiError::invalid(format!(
+                    "{text} is commit {found}, the checksum says {promised}"
+                )));
+            }
+        }
+        let without_submodules = remote.submodules == Some(false);
+        Ok(Commit { url: remote.url, commit: found, directory, without_submodules })
+    }
+
+    /// The files of a commit.
+    pub(super) fn check_out(&self, commit: &Commit) -> Result<OwnedFd, ApiError> {
+        let Commit { url, commit, directory, without_submodules } = commit;
+        let mut pack = self.store.blobs().temporary()?;
+        let fetched = self.transfer()?.git_pack(url, commit, pack.as_fd(), &mut |_| {});
+        fetched.map_err(RemoteError::from)?;
+        pack.rewind().map_err(|error| ApiError::internal(&error))?;
+        let (spool, to) = (self.store.blobs().temporary()?, self.area.directory()?);
+        let job = Job::CheckOut {
+            commit: commit.clone(),
+            directory: directory.clone(),
+            max_bytes: MAX_COMMIT,
+        };
+        match run_job(self.worker, &job, &[pack.as_fd(), spool.as_fd(), to.as_fd()]) {
+            Ok(Answer::CheckedOut { submodules, .. })
+                if submodules.is_empty() || *without_submodules =>
+            {
+                Ok(to)
+            }
+            Ok(Answer::CheckedOut { submodules, .. }) => Err(ApiError::new(
+                ErrorKind::Unavailable,
+                format!("{url} has other repositories in it: {}", submodules.join(", ")),
+            )
+            .hint("they are not fetched; add ?submodules=false for empty directories instead")),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => Err(failed(&error).context(&format!("cannot check out {url}"))),
+        }
+    }
+
+    /// What a build is to be made from: a repository, a tar, or a Dockerfile.
+    pub(super) fn context(&self, url: &str) -> Result<Context, ApiError> {
+        if hull_builder::remote::Remote::of(url) == hull_builder::remote::Remote::Git {
+            return Ok(Context::Files(self.check_out(&self.commit(url, None)?)?));
+        }
+        let mut file = self.store.blobs().temporary()?;
+        let internal = |error: std::io::Error| ApiError::internal(&error);
+        let told = self
+            .transfer()?
+            .download(url, MAX_FILE, file.as_fd(), &mut |_| {})
+            .map_err(RemoteError::from)?;
+        file.rewind().map_err(internal)?;
+        let mut head = Vec::new();
+        (&mut file).take(512).read_to_end(&mut head).map_err(internal)?;
+        file.rewind().map_err(internal)?;
+        if unpack::is_archive(&head) {
+            let root = self.area.directory()?;
+            context::unpack(self.worker, file.as_fd(), &root)?;
+            return Ok(Context::Files(root));
+        }
+        if told.bytes > MAX_TEXT {
+            return Err(ApiError::invalid(format!(
+                "{url} is no archive, and has too many bytes ({}) for a Dockerfile",
+                told.bytes
+            )));
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(internal)?;
+        Ok(Context::Dockerfile(text))
+    }
+}
+
+impl Tree {
+    /// A file from elsewhere, alone in `root`.
+    fn of_download(root: OwnedFd) -> Self {
+        Self::of_context(root, Ignore::default(), StatCache::default()).downloaded()
+    }
+
+    /// A commit that was checked out.
+    pub(super) fn of_commit(root: OwnedFd) -> Self {
+        Self::of_context(root, Ignore::default(), StatCache::default())
+    }
+}
+
+/// `--keep-git-dir` and its parameter.
+pub(super) fn no_history(source: &str) -> ApiError {
+    ApiError::new(
+        ErrorKind::Unavailable,
+        format!("cannot keep the .git directory of {source}: one commit is fetched, no history"),
+    )
+    .hint("fetch the repository yourself and copy it from the context")
+}
+
+fn digest_of(text: &str) -> Result<Digest, ApiError> {
+    text.parse().map_err(|error| ApiError::chain(ErrorKind::Invalid, &error).context("--checksum"))
+}
+
+fn hash(file: &mut File, algorithm: Algorithm) -> Result<Digest, ApiError> {
+    let internal = |error: std::io::Error| ApiError::internal(&error);
+    file.rewind().map_err(internal)?;
+    let mut hasher = Hasher::new(algorithm);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(internal)? {
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// Gives an unnamed file a name in `directory`, mode 0600 and a time.
+fn place(file: &File, directory: &OwnedFd, name: &str, modified: i64) -> Result<(), ApiError> {
+    let internal = |error: rustix::io::Errno| ApiError::internal(&std::io::Error::from(error));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let to =
+        rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600)).map_err(internal)?;
+    let size = file.metadata().map_err(|error| ApiError::internal(&error))?.len();
+    let mut offset = 0;
+    while offset < size {
+        let left = usize::try_from(size - offset).unwrap_or(usize::MAX).min(1 << 30);
+        let count = rustix::fs::copy_file_range(file, Some(&mut offset), &to, None, left)
+            .map_err(internal)?;
+        if count == 0 {
+            break;
+        }
+    }
+    let time = Timespec { tv_sec: modified, tv_nsec: 0 };
+    rustix::fs::futimens(&to, &Timestamps { last_access: time, last_modification: time })
+        .map_err(internal)
+}
+
+/// A path within a repository: relative and clean. `..` leads out of it (CVE-2026-33748).
+fn relative(directory: &str) -> Result<String, ApiError> {
+    let parts: Vec<&str> =
+        directory.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err(ApiError::invalid(format!(
+            "the directory {directory:?} leads out of the repository"
+        )));
+    }
+    Ok(parts.join("/"))
+}
+
+/// The name of a file: the server's, that of the address, or [`NAMELESS`].
+fn name_of(url: &str, disposition: Option<&str>) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
+    let last = path.split_once('/').map_or("", |(_, path)| path.rsplit('/').next().unwrap_or(""));
+    let named = disposition.and_then(|text| {
+        let value = text.split(';').find_map(|part| part.trim().strip_prefix("filename="))?;
+        value.trim_matches('"').rsplit(['/', '\\']).next().map(str::to_owned)
+    });
+    let name = named.unwrap_or_else(|| decoded(last));
+    let plain = !name.is_empty()
+        && name != "."
+        && name != ".."
+        && name.len() <= 255
+        && !name.contains(['/', '\0']);
+    if plain { name } else { NAMELESS.to_owned() }
+}
+
+/// Without percent signs, as far as what they stand for is text.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT`. Spec: RFC 9110, 5.6.7.
+fn http_date(text: &str) -> Option<i64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(time.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files() {
+        for (url, disposition, expected) in [
+            ("https://a/b/c.tar?x=1", None, "c.tar"),
+            ("https://a/b%20c", None, "b c"),
+            ("https://a/..%2f..%2fetc", None, NAMELESS),
+            ("https://a/%2e%2e", None, NAMELESS),
+            ("https://a/", None, NAMELESS),
+            ("https://a", None, NAMELESS),
+            ("https://a/x", Some("attachment; filename=\"y.deb\""), "y.deb"),
+            ("https://a/x", Some("attachment; filename=../../etc/passwd"), "passwd"),
+            ("https://a/x", Some("inline"), "x"),
+        ] {
+            assert_eq!(name_of(url, disposition), expected, "{url} {disposition:?}");
+        }
+    }
+
+    #[test]
+    fn dates() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("yesterday"), None);
+    }
+
+    /// CVE-2026-33748: the directory of a git reference leads out of the repository.
+    #[test]
+    fn cve_2026_33748_directories_stay_inside() {
+        assert_eq!(relative("/a//b/./c/").ok().as_deref(), Some("a/b/c"));
+        assert_eq!(relative("").ok().as_deref(), Some(""));
+        for bad in ["..", "../x", "a/../../b", "a/.."] {
+            assert!(relative(bad).is_err(), "{bad}");
+        }
+    }
+}
