@@ -1,0 +1,217 @@
+//! What a build fetches: files at addresses, git repositories, contexts that are elsewhere. The
+//! servers are on loopback; git itself answers for the repositories.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hull_test_support::Hull;
+use hull_test_support::registry::{Answer, Request, ScriptedRegistry};
+
+const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+/// A server of files, of a repository, and how often a pack was fetched from it.
+struct Web {
+    server: ScriptedRegistry,
+    packs: Arc<AtomicUsize>,
+    repository: PathBuf,
+}
+
+impl Web {
+    fn start(hull: &Hull) -> Self {
+        let repository = hull.folder().join("repository");
+        fs::create_dir_all(repository.join("sub/deeper")).unwrap();
+        git(&repository, &["init", "-q"], b"");
+        commit(&repository, "sub/deeper/file", "first\n");
+        let packs = Arc::new(AtomicUsize::new(0));
+        let (counter, folder) = (Arc::clone(&packs), repository.clone());
+        let server = ScriptedRegistry::start(move |request| answer(request, &folder, &counter));
+        Self { server, packs, repository }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.server.address())
+    }
+
+    fn packs(&self) -> usize {
+        self.packs.load(Ordering::Relaxed)
+    }
+}
+
+fn answer(request: &Request, repository: &Path, packs: &AtomicUsize) -> Answer {
+    let path = request.path();
+    if let Some(path) = path.strip_prefix("/repository.git") {
+        let stateless = ["upload-pack", "--stateless-rpc", "."];
+        return match path {
+            "/info/refs" => {
+                let words = ["upload-pack", "--http-backend-info-refs", "."];
+                Answer::ok(git(repository, &words, b""))
+            }
+            _ => {
+                if String::from_utf8_lossy(&request.body).contains("command=fetch") {
+                    packs.fetch_add(1, Ordering::Relaxed);
+                }
+                Answer::ok(git(repository, &stateless, &request.body))
+            }
+        };
+    }
+    match path {
+        "/file.txt" => Answer::ok("fetched\n").header("Last-Modified", MODIFIED),
+        "/moved" => Answer::new(302).header("Location", "/file.txt"),
+        "/named" => Answer::ok("x")
+            .header("Content-Disposition", "attachment; filename=\"../../named.txt\""),
+        "/archive.tar" => Answer::ok(tar("inside", "unpacked\n")),
+        "/context.tar" => {
+            Answer::ok(tar("Dockerfile", "FROM busybox\nCOPY Dockerfile /from-tar\n"))
+        }
+        "/Dockerfile" => Answer::ok("FROM busybox\nRUN echo remote > /made\n"),
+        _ => Answer::new(404),
+    }
+}
+
+/// A tar with one file in it.
+fn tar(name: &str, content: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(name), content).unwrap();
+    let output = Command::new("tar").arg("-C").arg(folder.path()).args(["-cf", "-", name]).output();
+    output.unwrap().stdout
+}
+
+fn git(folder: &Path, words: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("git")
+        .current_dir(folder)
+        .args(["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main"])
+        .args(words)
+        .env("GIT_PROTOCOL", "version=2")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "git {words:?}");
+    output.stdout
+}
+
+fn commit(repository: &Path, name: &str, content: &str) -> String {
+    fs::write(repository.join(name), content).unwrap();
+    git(repository, &["add", "."], b"");
+    git(repository, &["commit", "-qm", content], b"");
+    String::from_utf8(git(repository, &["rev-parse", "HEAD"], b"")).unwrap().trim().to_owned()
+}
+
+/// A context with this Dockerfile.
+fn context(hull: &Hull, dockerfile: &str) -> String {
+    let folder = hull.folder().join("context");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
+    folder.to_str().unwrap().to_owned()
+}
+
+fn sh(hull: &Hull, command: &str) -> String {
+    let output = hull.run(&["run", "--rm", "built", "sh", "-c", command]);
+    assert_eq!(output.code, 0, "{command}: {output:?}");
+    output.stdout
+}
+
+#[test]
+fn privileged_files_at_addresses_are_added() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    let dockerfile = format!(
+        "FROM busybox\nADD {} /a/\nADD {} /b/\nADD {} /c\nADD {} /d/\nADD --unpack {} /e/\n",
+        web.url("file.txt"),
+        web.url("named"),
+        web.url("moved"),
+        web.url("archive.tar"),
+        web.url("archive.tar"),
+    );
+    hull.ok(&["build", "-t", "built", &context(&hull, &dockerfile)]);
+    assert_eq!(sh(&hull, "cat /a/file.txt /c"), "fetched\nfetched\n");
+    assert_eq!(sh(&hull, "stat -c '%a %u %Y' /a/file.txt"), "600 0 784111777\n");
+    assert_eq!(sh(&hull, "ls /b /d /e"), "/b:\nnamed.txt\n\n/d:\narchive.tar\n\n/e:\ninside\n");
+    hull.finish();
+}
+
+#[test]
+fn privileged_checksums_of_added_files_are_verified() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    let right = hull_test_support::serve::digest("sha256", b"fetched\n");
+    let wrong = hull_test_support::serve::digest("sha256", b"other\n");
+    let dockerfile =
+        |sum: &str| format!("FROM busybox\nADD --checksum={sum} {} /f\n", web.url("file.txt"));
+    hull.ok(&["build", "-t", "built", &context(&hull, &dockerfile(&right))]);
+    let before = web.server.requests().len();
+    hull.ok(&["build", "-t", "built", &context(&hull, &dockerfile(&right))]);
+    assert_eq!(web.server.requests().len(), before, "the checksum says what would come");
+    let output = hull.run(&["build", "-t", "built", &context(&hull, &dockerfile(&wrong))]);
+    assert_ne!(output.code, 0);
+    assert!(output.stderr.contains(&right) && output.stderr.contains(&wrong), "{output:?}");
+    let missing = format!("FROM busybox\nADD {} /f\n", web.url("absent"));
+    let output = hull.run(&["build", "-t", "built", &context(&hull, &missing)]);
+    assert_ne!(output.code, 0);
+    assert!(output.stderr.contains("404"), "{output:?}");
+    hull.finish();
+}
+
+#[test]
+fn privileged_a_repository_is_added_and_fetched_once() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    let dockerfile = format!("FROM busybox\nADD {}#main:sub /r/\n", web.url("repository.git"));
+    hull.ok(&["build", "-t", "built", &context(&hull, &dockerfile)]);
+    assert_eq!(sh(&hull, "cat /r/deeper/file"), "first\n");
+    hull.ok(&["build", "-t", "built", &context(&hull, &dockerfile)]);
+    assert_eq!(web.packs(), 1, "the same commit is not fetched again");
+    let second = commit(&web.repository, "sub/deeper/file", "second\n");
+    hull.ok(&["build", "-t", "built", &context(&hull, &dockerfile)]);
+    assert_eq!(sh(&hull, "cat /r/deeper/file"), "second\n");
+    assert_eq!(web.packs(), 2);
+
+    let by_commit = format!("FROM busybox\nADD {}#{second} /r/\n", web.url("repository.git"));
+    hull.ok(&["build", "-t", "built", &context(&hull, &by_commit)]);
+    assert_eq!(sh(&hull, "cat /r/sub/deeper/file"), "second\n");
+    hull.finish();
+}
+
+/// CVE-2019-13139, CVE-2026-33748: references that are options, directories that lead away.
+#[test]
+fn privileged_repositories_that_are_refused() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    let url = web.url("repository.git");
+    for (source, message) in [
+        (format!("{url}#absent"), "has no branch or tag"),
+        (format!("{url}#main:../../etc"), "leads out of the repository"),
+        (format!("{url}#main:absent"), "has no directory"),
+        (format!("{url}#--upload-pack=x"), "no part of a git URL"),
+        (format!("{url}?keep-git-dir=1"), "cannot keep the .git directory"),
+        ("git@example.invalid:a/b.git".to_owned(), "only http and https are spoken"),
+        (web.url("absent.git"), "404"),
+    ] {
+        let dockerfile = format!("FROM busybox\nADD {source} /r/\n");
+        let output = hull.run(&["build", "-t", "built", &context(&hull, &dockerfile)]);
+        assert_ne!(output.code, 0, "{source}");
+        assert!(output.stderr.contains(message), "{source}: {output:?}");
+    }
+    hull.finish();
+}
+
+#[test]
+fn privileged_contexts_elsewhere() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    commit(&web.repository, "Dockerfile", "FROM busybox\nCOPY sub /from-git\n");
+    hull.ok(&["build", "-t", "built", &web.url("repository.git")]);
+    assert_eq!(sh(&hull, "cat /from-git/deeper/file"), "first\n");
+    hull.ok(&["build", "-t", "built", &web.url("context.tar")]);
+    assert_eq!(sh(&hull, "head -n 1 /from-tar"), "FROM busybox\n");
+    hull.ok(&["build", "-t", "built", &web.url("Dockerfile")]);
+    assert_eq!(sh(&hull, "cat /made"), "remote\n");
+    hull.finish();
+}
