@@ -4,7 +4,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use hull_test_support::Hull;
-use hull_test_support::busybox::busybox_image;
 use hull_test_support::registry::{Answer, DebianRegistry, ScriptedRegistry};
 
 /// `me` with the password `geheim`, as htpasswd -B writes it.
@@ -14,12 +13,6 @@ const USERS: &str = "me:$2y$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI
 fn registry(hull: &Hull) -> Option<DebianRegistry> {
     let users = hull.file("htpasswd", USERS.as_bytes());
     DebianRegistry::start_with(&format!("auth:\n  htpasswd:\n    realm: test\n    path: {users}\n"))
-}
-
-fn with_busybox() -> Option<Hull> {
-    let hull = Hull::new()?;
-    hull.load(&busybox_image()?, "busybox");
-    Some(hull)
 }
 
 #[track_caller]
@@ -36,7 +29,7 @@ fn login(hull: &Hull, server: &str) {
 
 #[test]
 fn privileged_login_opens_a_registry_until_logout() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let Some(registry) = registry(&hull) else { return };
     let server = registry.address();
     let name = format!("{server}/team/box:v1");
@@ -75,7 +68,7 @@ fn privileged_login_opens_a_registry_until_logout() {
 
 #[test]
 fn privileged_login_with_a_helper_leaves_no_secret_in_a_file() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let Some(registry) = registry(&hull) else { return };
     let (server, folder) = (registry.address(), hull.folder().to_owned());
     let helper = hull.file(
@@ -108,7 +101,7 @@ fn privileged_login_with_a_helper_leaves_no_secret_in_a_file() {
 
 #[test]
 fn privileged_credentials_of_podman_and_of_variables_are_used() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let Some(registry) = registry(&hull) else { return };
     let server = registry.address();
     let name = format!("{server}/team/box:v1");
@@ -136,7 +129,7 @@ fn privileged_credentials_of_podman_and_of_variables_are_used() {
 
 #[test]
 fn privileged_cve_2021_41092_credentials_reach_their_own_registry_alone() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let Some(registry) = registry(&hull) else { return };
     login(&hull, registry.address());
     // The same address at another port, which asks for credentials as well.
@@ -158,7 +151,7 @@ fn privileged_cve_2021_41092_credentials_reach_their_own_registry_alone() {
 
 #[test]
 fn privileged_run_pulls_what_is_missing() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let Some(registry) = registry(&hull) else { return };
     let server = registry.address();
     let name = format!("{server}/box:v1");
@@ -187,7 +180,7 @@ fn privileged_run_pulls_what_is_missing() {
 
 #[test]
 fn privileged_manifest_lists_are_made_of_images() {
-    let Some(hull) = with_busybox() else { return };
+    let Some(hull) = Hull::with_busybox() else { return };
     let Some(registry) = registry(&hull) else { return };
     let server = registry.address();
     login(&hull, server);

@@ -1,6 +1,8 @@
 //! Containers on a terminal, driven as a person would.
 
 use hull_test_support::Hull;
+use hull_test_support::busybox::busybox_image;
+use hull_test_support::shelf::Shelf;
 use hull_test_support::terminal::Terminal;
 
 #[test]
@@ -57,5 +59,37 @@ fn privileged_terminal_needs_a_terminal() {
     assert!(output.stderr.to_lowercase().contains("tty"), "{}", output.stderr);
     // A terminal for the container alone is fine.
     assert_eq!(hull.run(&["run", "--rm", "-t", "busybox", "tty"]).stdout, "/dev/pts/0\r\n");
+    hull.finish();
+}
+
+#[test]
+fn privileged_pull_on_a_terminal_and_ctrl_c() {
+    let Some(hull) = Hull::new() else { return };
+    let Some(image) = busybox_image() else { return };
+    let shelf = Shelf::new();
+    shelf.image("box", "v1", &image);
+    let (digest, size) = shelf.blobs()[0].clone();
+    let (ending, of) = (format!("/blobs/{digest}"), shelf.clone());
+    // The first answer ends in the middle.
+    let registry = shelf.serve_with(move |request| {
+        let whole = request.path().ends_with(&ending) && request.range_start().is_none();
+        (whole && request.method == "GET").then(|| of.answer(request).stall(size / 2))
+    });
+    let name = format!("{}/box:v1", registry.address());
+    let mut terminal = Terminal::start(&hull.command(&["pull", &name]), 100, 24);
+    terminal.expect("v1: Pulling from box");
+    terminal.expect("Downloading");
+    terminal.expect("% ");
+    terminal.send("\x03");
+    let (code, shown) = terminal.finish();
+    assert_eq!(code, 130, "{shown}");
+    let words = "interrupted: the next pull continues where this one ended\r\n";
+    assert!(shown.ends_with(words), "{shown}");
+    let terminal = Terminal::start(&hull.command(&["pull", &name]), 100, 24);
+    let (code, shown) = terminal.finish();
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.contains("Pull complete") && shown.contains("1 layer, "), "{shown}");
+    // What the first one had under way besides is collection's.
+    hull.ok(&["system", "prune", "-f"]);
     hull.finish();
 }
