@@ -67,10 +67,6 @@ pub(crate) fn session(
     })
 }
 
-<<<<<<< HEAD
-/// What is known of registries, read anew each time: a change needs no restart. Docker's own file
-/// counts too, unless a file was named.
-=======
 /// What a process is told that speaks to nobody in particular.
 ///
 /// # Errors
@@ -79,8 +75,8 @@ pub(crate) fn anonymous() -> Result<Session, ApiError> {
     Ok(Session::new(registries()?))
 }
 
-/// What is known of registries, read anew each time: a change needs no restart.
->>>>>>> b4e7b52 (build: files at addresses and git repositories, added and as contexts)
+/// What is known of registries, read anew each time: a change needs no restart. Docker's own file
+/// counts too, unless a file was named.
 fn registries() -> Result<Registries, ApiError> {
     if let Some(path) = std::env::var_os("HULL_REGISTRIES").map(PathBuf::from) {
         let text = read(&path)?.ok_or_else(|| {
