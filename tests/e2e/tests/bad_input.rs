@@ -21,14 +21,21 @@ fn nothing_happened(hull: &Hull) {
 fn privileged_no_such_image() {
     let Some(hull) = Hull::new() else { return };
     for command in ["run", "create"] {
-        // Otherwise it would be pulled.
-        hull.fails(&[command, "--pull", "never", "absent"], 125, "absent");
+        hull.fails(&[command, "--pull", "never", "absent"], 125, "No such image: absent:latest");
         hull.fails(&[command, "absent@sha256:12"], 125, "sha256:12");
         hull.fails(&[command, "Bad/Name"], 125, "lowercase");
     }
     for command in ["history", "rmi"] {
         hull.fails(&[command, "absent"], 1, "absent");
     }
+    // Without being told not to, it is looked for where it could be.
+    let registries = hull.file("registries.toml", b"offline = true\n");
+    let hull = hull.with_env("HULL_REGISTRIES", &registries);
+    let output = hull.run(&["run", "absent"]);
+    assert_eq!(output.code, 125, "{}", output.stderr);
+    let lines: Vec<_> = output.stderr.lines().collect();
+    assert_eq!(lines[0], "Unable to find image 'absent:latest' locally");
+    assert!(lines[1].contains("absent:latest") && lines[1].contains("offline"), "{lines:?}");
     nothing_happened(&hull);
     hull.finish();
 }

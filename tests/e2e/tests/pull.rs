@@ -475,6 +475,29 @@ fn privileged_copies_stay_within_their_budget() {
 }
 
 #[test]
+fn privileged_what_is_saved_is_fetched_again_where_it_is_not_kept() {
+    let Some(hull) = Hull::new() else { return };
+    let hull = hull.with_env("HULL_COMPRESSED_BUDGET", "0");
+    let shelf = Shelf::new();
+    shelf.image("app", "1", &layered());
+    let registry = shelf.serve();
+    let name = format!("{}/app:1", registry.address());
+    hull.ok(&["pull", "-q", &name]);
+    let archive = hull.folder().join("saved.tar").display().to_string();
+    hull.ok(&["save", "-o", &archive, &name]);
+    let Some(far) = Hull::new() else { return };
+    far.ok(&["load", "-q", "-i", &archive]);
+    assert_eq!(far.ok(&["run", "--rm", &name]), "plain");
+    far.finish();
+    std::fs::remove_file(&archive).unwrap();
+    // They go again with the next chance.
+    hull.ok(&["pull", "-q", &name]);
+    drop(registry);
+    hull.fails(&["save", "-o", &archive, &name], 1, "cannot be fetched again");
+    hull.finish();
+}
+
+#[test]
 fn privileged_a_registry_that_breaks_leaves_no_name() {
     let Some(hull) = Hull::new() else { return };
     let shelf = Shelf::new();

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 
 use super::pull::PullOptions;
 use super::push::PushOptions;
-use super::{Images, ImportOptions, ListOptions, LoadOptions, remote, save};
+use super::{Images, ImportOptions, ListOptions, LoadOptions, SaveError, remote, save};
 use crate::containers;
 use crate::error::ApiError;
 use crate::http::{self, Body, BodySender, Query, Request, Response};
@@ -79,11 +79,7 @@ async fn save(service: &Service, names: Vec<String>, query: &Query) -> Result<Re
     tokio::spawn(async move {
         let writer = sender.writer();
         let work = service.run_stream(move |engine| {
-            let plan = || {
-                let store = engine.store()?;
-                Ok((store, save::plan(store, &names, platform.as_ref())?))
-            };
-            let (store, saving) = match plan() {
+            let (store, saving) = match plan_to_save(engine, &names, platform.as_ref()) {
                 Ok(plan) => plan,
                 Err(error) => {
                     // Who asked may be gone.
@@ -107,6 +103,30 @@ async fn save(service: &Service, names: Vec<String>, query: &Query) -> Result<Re
         Err(ApiError::new(hull_api::ErrorKind::Unavailable, "the archive could not be begun"))
     })?;
     Ok(http::typed("application/x-tar", body))
+}
+
+/// Plans an archive. Compressed layers that are not kept any more are fetched again.
+fn plan_to_save<'e>(
+    engine: &'e Engine,
+    names: &[String],
+    platform: Option<&Platform>,
+) -> Result<(&'e Store, save::Saving<'e>), ApiError> {
+    let store = engine.store()?;
+    let lease = store.lease()?;
+    let mut fetched = Vec::new();
+    loop {
+        match save::plan(store, names, platform) {
+            Err(SaveError::Missing { name, part: Some(part), .. })
+                if !fetched.contains(&part.digest) =>
+            {
+                // Behind the lease it stays, whatever the budget says.
+                lease.add(&part.digest)?;
+                remote::fetch_again(engine, &name, &part)?;
+                fetched.push(part.digest.clone());
+            }
+            planned => return Ok((store, planned?)),
+        }
+    }
 }
 
 async fn tag(service: &Service, name: String, query: &Query) -> Result<Response, ApiError> {

@@ -10,7 +10,7 @@ use hull_store::{ImageRecord, Lease, ReadError, Store};
 
 use super::compress::compressed;
 use super::{PushError, PushOptions};
-use crate::images::remote::Remote;
+use crate::images::remote::{Remote, of_record};
 use crate::images::resolve::Mismatch;
 use crate::images::{is_made_here, now, select};
 
@@ -73,8 +73,7 @@ impl<'a> Plan<'a> {
         let record = self.store().image(&root.digest)?;
         let origin = record.map(|record| record.origin).unwrap_or_default();
         let made_here = is_made_here(&origin);
-        // Other origins are words.
-        self.origin = Some(origin).filter(|text| text.contains('/')).and_then(|o| o.parse().ok());
+        self.origin = of_record(&origin);
         let (descriptor, document) = self.document(root)?;
         let chosen = match (&document, &self.options.platform) {
             (Document::Manifest(_), None) => None,

@@ -98,11 +98,10 @@ impl Upload<'_> {
     fn origins(&self) -> Result<Vec<Reference>, PushError> {
         let known = self.remote.images.store.provenance(&self.part.descriptor.digest)?;
         let mut origins = known.map(|known| known.origins).unwrap_or_default();
-        if let Some(origin) = &self.plan.origin {
-            let origin = origin.without_tag_and_digest();
-            if !origins.contains(&origin) {
-                origins.push(origin);
-            }
+        if let Some(origin) = &self.plan.origin
+            && !origins.contains(origin)
+        {
+            origins.push(origin.clone());
         }
         let own = self.reference.without_tag_and_digest();
         origins.retain(|origin| *origin != own);

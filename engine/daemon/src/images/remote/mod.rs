@@ -1,6 +1,7 @@
 //! What pulls, pushes and questions to registries share: one sealed process that holds the
 //! connections, who asks, how far it is, when to stop.
 
+mod again;
 mod failure;
 pub(super) mod http;
 mod progress;
@@ -8,6 +9,7 @@ mod serve;
 mod session;
 mod stop;
 
+pub(super) use again::{fetch_again, of_record};
 pub use failure::RemoteError;
 use progress::Progress;
 pub(super) use serve::stream;

@@ -80,7 +80,7 @@ where
     service.run_stream(run).await
 }
 
-fn run<T, F>(
+pub(super) fn run<T, F>(
     engine: &Engine,
     session: &Session,
     stop: &Stop,

@@ -40,6 +40,8 @@ pub enum SaveError {
         name: String,
         /// The part.
         digest: Digest,
+        /// What it is, if it could be had again.
+        part: Option<Box<Descriptor>>,
     },
     /// A part of an image is not as long as its manifest says.
     #[error("{digest} has {actual} bytes, its manifest says {expected}")]
@@ -195,7 +197,9 @@ fn entry(name: &str, kind: EntryKind, size: u64) -> Entry {
 /// A blob that is named by what is being saved.
 fn missing(name: &str, error: ReadError) -> SaveError {
     match error {
-        ReadError::NotFound(digest) => SaveError::Missing { name: name.to_owned(), digest },
+        ReadError::NotFound(digest) => {
+            SaveError::Missing { name: name.to_owned(), digest, part: None }
+        }
         error => error.into(),
     }
 }

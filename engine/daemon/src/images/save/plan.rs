@@ -181,7 +181,10 @@ impl<'s> Plan<'s> {
         let mut found = Vec::new();
         for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
             self.lease.add(&part.digest)?;
-            let actual = self.size(name, &part.digest)?;
+            let Some(actual) = self.store.blobs().stat(&part.digest)? else {
+                let (digest, part) = (part.digest.clone(), Some(Box::new(part.clone())));
+                return Err(SaveError::Missing { name: name.to_owned(), digest, part });
+            };
             if actual != part.size {
                 let (digest, expected) = (part.digest.clone(), part.size);
                 return Err(SaveError::Size { digest, expected, actual });
