@@ -43,7 +43,7 @@ pub(crate) async fn run(context: Context, matches: ArgMatches) -> Result<ExitCod
         htpasswd: path("htpasswd"),
     };
     let signals = Signals::take()?;
-    let started = registry::start(service.engine().config(), options).await?;
+    let started = registry::start(service.engine(), options).await?;
     let address = started.server.address();
     tracing::info!(%address, name = started.name, "serving");
     server::ready();

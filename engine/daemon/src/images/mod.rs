@@ -43,6 +43,7 @@ pub use push::PushError;
 pub use remote::RemoteError;
 pub(crate) use remote::anonymous;
 pub(crate) use remote::http::{auth, distribution};
+pub(crate) use remote::registries;
 pub use remove::{IsRunning, RemoveError};
 pub use resolve::{Mismatch, ResolveError, ResolvedImage, resolve_image};
 pub use save::SaveError;

@@ -1,6 +1,7 @@
 //! `hull registry serve`: the registry over the engine's own store.
 
 mod storage;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ pub use hull_registry::server::Server;
 pub use storage::StoreStorage;
 
 use crate::error::ApiError;
-use crate::service::Config;
+use crate::service::Engine;
+use upstream::Transfers;
 
 /// Largest configuration that is read.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -49,7 +51,7 @@ pub struct Started {
 ///
 /// # Errors
 /// A configuration that cannot be used, a store that cannot be opened, an address that is taken.
-pub async fn start(engine: &Config, options: Options) -> Result<Started, ApiError> {
+pub async fn start(engine: &Engine, options: Options) -> Result<Started, ApiError> {
     let mut raw = match &options.config {
         Some(path) => read(path)?,
         None => RawConfig::default(),
@@ -61,14 +63,15 @@ pub async fn start(engine: &Config, options: Options) -> Result<Started, ApiErro
     raw.htpasswd = options.htpasswd.or(raw.htpasswd);
     let config = raw.check().map_err(|error| ApiError::chain(ErrorKind::Invalid, &error))?;
     let store = Store::open(StoreOptions {
-        data_root: engine.data_root.clone(),
-        exec_root: engine.exec_root.clone(),
-        layer_mode: engine.layer_mode,
+        data_root: engine.config().data_root.clone(),
+        exec_root: engine.config().exec_root.clone(),
+        layer_mode: engine.config().layer_mode,
     })?;
     let name = config.name.clone();
     let storage = StoreStorage::new(Arc::new(store), &name)
         .map_err(|error| ApiError::chain(ErrorKind::Unavailable, &error))?;
-    let server = Server::start(config, Arc::new(storage))
+    let upstream = Transfers::new(engine.helper("hull-transfer")?, &config.mirrors)?;
+    let server = Server::start(config, Arc::new(storage), Arc::new(upstream))
         .await
         .map_err(|error| ApiError::chain(ErrorKind::Unavailable, &error))?;
     Ok(Started { server, name })

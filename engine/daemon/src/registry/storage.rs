@@ -12,7 +12,8 @@ use std::time::SystemTime;
 
 use hull_oci::{Algorithm, Descriptor, Digest};
 use hull_registry::server::storage::{
-    Blob, Collected, Content, Held, Opened, Repositories, StorageError, Stored, Upload, Uploads,
+    Blob, Collected, Content, Fetched, Held, Opened, Repositories, StorageError, Stored, Upload,
+    Uploads,
 };
 use hull_store::{
     ImageRecord, OpenUpload, ReadError, Repository, SetRefError, Store, UploadRecord,
@@ -127,6 +128,28 @@ impl Content for StoreStorage {
             lease.add(digest).map_err(failed)?;
         }
         work()
+    }
+
+    fn fetch(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        work: &mut dyn FnMut(&File, u64) -> bool,
+    ) -> Stored<Fetched> {
+        let mut fetched = Fetched::Failed;
+        self.keeping(std::slice::from_ref(digest), &mut || {
+            let Some(partial) = self.store.blobs().try_partial(digest).map_err(failed)? else {
+                fetched = Fetched::Busy;
+                return Ok(());
+            };
+            if work(partial.file(), partial.len().map_err(failed)?) {
+                partial.commit().map_err(failed)?;
+                self.add_blob(repository, digest)?;
+                fetched = Fetched::Kept;
+            }
+            Ok(())
+        })?;
+        Ok(fetched)
     }
 
     fn quarantine(&self, digest: &Digest) -> Stored<()> {

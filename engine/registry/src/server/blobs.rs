@@ -1,5 +1,7 @@
 //! Blobs going out.
 
+use std::sync::Arc;
+
 use hull_oci::Digest;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue,
@@ -12,9 +14,28 @@ use super::access::Action;
 use super::body::{self, Body};
 use super::catalog;
 use super::handler::{Call, DIGEST};
+use super::mirror::{self, Coming};
 use super::range::{self, Part};
 use super::refusal::Refusal;
 use super::route::RepositoryName;
+use super::storage::Blob;
+
+/// Where a blob's bytes come from.
+enum Source {
+    /// They are here.
+    Here(Arc<dyn Blob>),
+    /// Another registry has them.
+    Coming(Box<Coming>),
+}
+
+impl Source {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Here(blob) => blob.size(),
+            Self::Coming(coming) => coming.size(),
+        }
+    }
+}
 
 /// `GET` and `HEAD` of a blob.
 pub(super) async fn get(
@@ -28,23 +49,27 @@ pub(super) async fn get(
     // Who may push and only asks whether it is here relies on its being here for a while.
     let pushes = head && call.allows(name, Action::Push);
     let (catalog, wanted, of) = (call.catalog(), digest.clone(), name.clone());
-    let blob = call
+    let source = call
         .blocking(move || {
             let catalog = catalog;
             if !catalog.shows_blob(&of, &wanted)? {
-                return Ok(None);
+                return Ok(Err(unknown(&of, &wanted)));
             }
             if pushes {
                 catalog.keep_for_push(&of, &wanted)?;
             }
-            match catalog.storage.open(&wanted)? {
-                Some(blob) => Ok(Some(blob)),
-                None => Err(gone(&of, &wanted)),
-            }
+            let blob = catalog.storage.open(&wanted)?;
+            Ok(blob.map(Source::Here).ok_or_else(|| gone(&of, &wanted)))
         })
         .await?;
-    let blob = blob.ok_or_else(|| unknown(name, &digest))?;
-    let size = blob.size();
+    let source = match source {
+        Ok(source) => source,
+        Err(refusal) => match mirror::blob(&call.shared, name, &digest).await? {
+            Some(coming) => Source::Coming(Box::new(coming)),
+            None => return Err(refusal),
+        },
+    };
+    let size = source.size();
     let mut response = Response::new(body::empty());
     describe(response.headers_mut(), &digest, call.is_private());
     if matches(&call.headers, IF_NONE_MATCH, &digest) {
@@ -71,7 +96,10 @@ pub(super) async fn get(
     response.headers_mut().insert(CONTENT_TYPE, octets);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(end - first));
     if !head {
-        *response.body_mut() = body::of_blob(blob, first, end, call.shared.blocking.clone());
+        *response.body_mut() = match source {
+            Source::Here(blob) => body::of_blob(blob, first, end, call.shared.blocking.clone()),
+            Source::Coming(coming) => coming.body(&call.shared, first, end).await?,
+        };
     }
     Ok(response)
 }

@@ -12,17 +12,21 @@ const LIMIT: usize = 32;
 /// How many passwords are compared at once: each takes a core for a good part of a second.
 const SLOW_LIMIT: usize = 2;
 
+/// How many questions to other registries and fetches from them are under way at once.
+const FETCH_LIMIT: usize = 16;
+
 /// The way to run blocking work. Clones share the bound.
 #[derive(Debug, Clone)]
 pub(super) struct Blocking {
     places: Arc<Semaphore>,
     slow: Arc<Semaphore>,
+    fetches: Arc<Semaphore>,
 }
 
 impl Default for Blocking {
     fn default() -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
-        Self { places: places(LIMIT), slow: places(SLOW_LIMIT) }
+        Self { places: places(LIMIT), slow: places(SLOW_LIMIT), fetches: places(FETCH_LIMIT) }
     }
 }
 
@@ -43,6 +47,15 @@ impl Blocking {
         T: Send + 'static,
     {
         on_thread(&self.slow, work).await
+    }
+
+    /// Runs work that waits for another registry.
+    pub(super) async fn run_fetch<T, F>(&self, work: F) -> Result<T, Refusal>
+    where
+        F: FnOnce() -> Result<T, Refusal> + Send + 'static,
+        T: Send + 'static,
+    {
+        on_thread(&self.fetches, work).await
     }
 }
 

@@ -56,6 +56,15 @@ pub(super) struct Found {
     pub(super) bytes: Vec<u8>,
 }
 
+/// Whether what an index lists must be here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// All of it, unless the operator says otherwise.
+    Needed,
+    /// None of it.
+    Optional,
+}
+
 /// A manifest that came in, checked as far as it speaks for itself.
 #[derive(Debug)]
 pub(super) struct Incoming {
@@ -194,6 +203,7 @@ impl Catalog {
         name: &RepositoryName,
         tags: &[String],
         incoming: &Incoming,
+        listed: Listed,
     ) -> Result<(), Refusal> {
         let Incoming { bytes, summary, descriptor } = incoming;
         let mut digests = vec![descriptor.digest.clone()];
@@ -201,7 +211,7 @@ impl Catalog {
         digests.extend(summary.listed().iter().map(|child| child.digest.clone()));
         let mut outcome = Ok(());
         self.storage.keeping(&digests, &mut || {
-            outcome = self.missing(name, summary)?;
+            outcome = self.missing(name, summary, listed)?;
             if outcome.is_err() {
                 return Ok(());
             }
@@ -220,7 +230,12 @@ impl Catalog {
     }
 
     /// What the repository lacks of a manifest's parts.
-    fn missing(&self, name: &RepositoryName, summary: &Summary) -> Stored<Result<(), Refusal>> {
+    fn missing(
+        &self,
+        name: &RepositoryName,
+        summary: &Summary,
+        listed: Listed,
+    ) -> Stored<Result<(), Refusal>> {
         let mut missing = Vec::new();
         let refuse = |digest: &Digest, size, actual| {
             let message = format!("{digest} is said to have {size} bytes, it has {actual}");
@@ -239,7 +254,7 @@ impl Catalog {
                 _ => missing.push(&blob.digest),
             }
         }
-        if !self.sparse_indexes {
+        if listed == Listed::Needed && !self.sparse_indexes {
             for child in summary.listed() {
                 match self.descriptor(name, child.digest.as_str()) {
                     Ok(Some(_)) => {}

@@ -47,6 +47,13 @@
 //! keep = ["v*", "latest"]      # tags that stay whatever their number and age
 //! max_age = "2160h"            # tags that were not set again for so long go
 //!
+//! [[mirror]]
+//! prefix = "hub"               # hub/library/busybox is fetched, when somebody asks for it,
+//! upstream = "docker.io"       # from docker.io/library/busybox, and kept
+//! refresh = "5m"               # how long what a tag names is believed
+//! username = "reader"          # to the other registry
+//! password_file = "/etc/hull/hub-password"
+//!
 //! [scrub]
 //! interval = "168h"            # between two readings of everything; "0s": never
 //! bytes_per_second = "50MB"
@@ -114,6 +121,8 @@ pub struct RawConfig {
     collect: RawCollect,
     #[serde(default)]
     retention: Vec<RawRetention>,
+    #[serde(default, rename = "mirror")]
+    mirrors: Vec<RawMirror>,
     #[serde(default)]
     scrub: RawScrub,
 }
@@ -194,6 +203,16 @@ struct RawRetention {
     max_age: Option<String>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMirror {
+    prefix: String,
+    upstream: String,
+    refresh: Option<String>,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawScrub {
@@ -240,6 +259,8 @@ pub struct Config {
     pub collect: Collect,
     /// Which tags stay.
     pub retention: Vec<Retention>,
+    /// What is fetched from other registries.
+    pub mirrors: Vec<Mirror>,
     /// When everything is read again; never where absent.
     pub scrub: Option<Scrub>,
 }
@@ -305,6 +326,19 @@ pub struct Retention {
     pub keep: Vec<Glob>,
     /// Older ones go.
     pub max_age: Option<Duration>,
+}
+
+/// Repositories of another registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// First part of their names here.
+    pub prefix: String,
+    /// The registry they are of.
+    pub upstream: String,
+    /// How long what a tag names is believed.
+    pub refresh: Duration,
+    /// A user there, and the file with the password.
+    pub login: Option<(String, PathBuf)>,
 }
 
 /// How everything is read again.
@@ -373,6 +407,7 @@ impl RawConfig {
             limits: limits(&self.limits)?,
             collect: collect(&self.collect)?,
             retention,
+            mirrors: self.mirrors.into_iter().map(mirror).collect::<Result<_, _>>()?,
             scrub: scrub(&self.scrub)?,
         })
     }
@@ -501,6 +536,25 @@ fn retention(raw: RawRetention) -> Result<Retention, ConfigError> {
     })
 }
 
+fn mirror(raw: RawMirror) -> Result<Mirror, ConfigError> {
+    for (registry, repository, text) in [
+        ("registry.invalid", raw.prefix.as_str(), &raw.prefix),
+        (&raw.upstream, "x/x", &raw.upstream),
+    ] {
+        if hull_oci::Reference::from_parts(registry, repository).is_err() {
+            return Err(wrong("mirror", format!("{text:?} cannot be a part of a reference")));
+        }
+    }
+    let login = match (raw.username, raw.password_file) {
+        (None, None) => None,
+        (Some(user), Some(file)) => Some((user, file)),
+        _ => return Err(wrong("mirror", "it needs both, username and password_file")),
+    };
+    let refresh =
+        raw.refresh.map_or(Ok(Duration::from_secs(300)), |text| duration("mirror", &text))?;
+    Ok(Mirror { prefix: raw.prefix, upstream: raw.upstream, refresh, login })
+}
+
 fn scrub(raw: &RawScrub) -> Result<Option<Scrub>, ConfigError> {
     let week = Duration::from_secs(7 * 24 * 60 * 60);
     let interval = raw.interval.as_ref().map_or(Ok(week), |text| duration("scrub", text))?;
@@ -600,6 +654,8 @@ mod tests {
             ("[limits]\nupload = \"9999999999TB\"", "9999999999TB"),
             ("[limits]\nrequests_per_second = 0", "above zero"),
             ("[scrub]\nbytes_per_second = 0", "above zero"),
+            ("[[mirror]]\nprefix = \"Hub\"\nupstream = \"docker.io\"", "Hub"),
+            ("[[mirror]]\nprefix = \"hub\"\nupstream = \"a b\"", "a b"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -24,6 +24,7 @@ use super::catalog::Catalog;
 use super::config::{Config, MetricsFor, Quota};
 use super::limit::Limiter;
 use super::metrics::Metrics;
+use super::mirror::Mirrors;
 use super::refusal::Refusal;
 use super::route::{self, RepositoryName, Route};
 use super::uploads::Sessions;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) blocking: Blocking,
     pub(super) sessions: Sessions,
     pub(super) metrics: Metrics,
+    /// What is fetched from other registries.
+    pub(super) mirrors: Option<Mirrors>,
     /// Bounds requests of one client.
     pub(super) limiter: Option<Limiter>,
     /// Bounds wrong passwords of one client.
@@ -146,6 +149,11 @@ async fn dispatch(
 }
 
 async fn serve(call: &Call, route: Route, input: Input) -> Result<Response<Body>, Refusal> {
+    // A client that has this server as a mirror says which registry it means.
+    let route = match (call.query("ns"), &call.shared.mirrors) {
+        (Some(of), Some(mirrors)) => route.renamed(|name| mirrors.local(of, name)),
+        _ => route,
+    };
     let method = call.method.clone();
     let reads = matches!(method, Method::GET | Method::HEAD);
     match (route, method) {
@@ -351,6 +359,15 @@ impl Call {
 
     pub(super) fn check(&self, name: &RepositoryName, actions: &[Action]) -> Result<(), Refusal> {
         self.shared.access.check(&self.caller, name, actions, &self.realm())
+    }
+
+    /// Refuses a push to a repository that is another registry's.
+    pub(super) fn refuse_mirrored(&self, name: &RepositoryName) -> Result<(), Refusal> {
+        if self.shared.mirrors.as_ref().is_some_and(|mirrors| mirrors.has(name)) {
+            let message = format!("{} is fetched from another registry: push there", name.as_str());
+            return Err(Refusal::denied(message));
+        }
+        Ok(())
     }
 
     /// Whether the caller said who they are, or nobody has to.

@@ -12,8 +12,9 @@ use serde_json::json;
 use super::access::Action;
 use super::blobs::{describe, header, matches};
 use super::body::{self, Body, Input};
-use super::catalog::{self, Incoming};
+use super::catalog::{self, Incoming, Listed};
 use super::handler::{Call, DIGEST};
+use super::mirror;
 use super::refusal::Refusal;
 use super::route::RepositoryName;
 use super::summary::Summary;
@@ -36,7 +37,10 @@ pub(super) async fn get(
     call.check(name, &[Action::Pull])?;
     check_reference(reference)?;
     let (catalog, of, by) = (call.catalog(), name.clone(), reference.to_owned());
-    let found = call.blocking(move || catalog.manifest(&of, &by)).await?;
+    let found = match mirror::manifest(&call.shared, name, reference).await? {
+        Some(found) => found,
+        None => call.blocking(move || catalog.manifest(&of, &by)).await?,
+    };
     let mut response = Response::new(body::empty());
     let headers = response.headers_mut();
     describe(headers, &found.digest, call.is_private());
@@ -66,6 +70,7 @@ pub(super) async fn put(
     input: Input,
 ) -> Result<Response<Body>, Refusal> {
     call.check(name, &[Action::Push])?;
+    call.refuse_mirrored(name)?;
     check_reference(reference)?;
     let expected = reference.contains(':').then(|| catalog::digest(reference)).transpose()?;
     let tags = tags(call, reference, expected.is_some())?;
@@ -76,7 +81,7 @@ pub(super) async fn put(
     let digest = incoming.descriptor.digest.clone();
     let subject = incoming.summary.subject.clone();
     let (catalog, of, set) = (call.catalog(), name.clone(), tags.clone());
-    call.blocking(move || catalog.put(&of, &set, &incoming)).await?;
+    call.blocking(move || catalog.put(&of, &set, &incoming, Listed::Needed)).await?;
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();

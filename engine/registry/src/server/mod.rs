@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod storage;
+pub mod upstream;
 
 mod access;
 mod blobs;
@@ -23,6 +24,7 @@ mod limit;
 mod listing;
 mod manifests;
 mod metrics;
+mod mirror;
 mod page;
 mod patient;
 mod range;

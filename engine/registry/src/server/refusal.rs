@@ -77,6 +77,8 @@ refusals! {
     out_of_order = RANGE_NOT_SATISFIABLE "BLOB_UPLOAD_INVALID";
     /// Two requests want the same upload.
     conflict = CONFLICT "BLOB_UPLOAD_INVALID";
+    /// The registry behind this one does not give it.
+    upstream = BAD_GATEWAY "UNAVAILABLE";
     /// A fault of this server.
     internal = INTERNAL_SERVER_ERROR "UNKNOWN";
 }

@@ -88,6 +88,24 @@ impl Route {
         }
     }
 
+    /// The same for another repository, if `rename` knows one.
+    pub(super) fn renamed(
+        mut self,
+        rename: impl Fn(&RepositoryName) -> Option<RepositoryName>,
+    ) -> Self {
+        if let Self::Tags(name)
+        | Self::Manifest(name, _)
+        | Self::Blob(name, _)
+        | Self::Uploads(name)
+        | Self::Upload(name, _)
+        | Self::Referrers(name, _) = &mut self
+            && let Some(other) = rename(name)
+        {
+            *name = other;
+        }
+        self
+    }
+
     /// Its name in metrics and logs.
     pub(super) fn label(&self) -> &'static str {
         match self {

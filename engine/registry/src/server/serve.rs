@@ -23,11 +23,13 @@ use super::config::Config;
 use super::handler::{self, Peer, Shared};
 use super::limit::Limiter;
 use super::metrics::Metrics;
+use super::mirror::Mirrors;
 use super::patient::Patient;
 use super::storage::Storage;
 use super::tls::{self, TlsError};
 use super::upkeep;
 use super::uploads::Sessions;
+use super::upstream::Upstream;
 
 /// The most bytes the head of a request may have.
 const MAX_HEAD: usize = 32 << 10;
@@ -93,7 +95,11 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(config: Config, storage: Arc<dyn Storage>) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        storage: Arc<dyn Storage>,
+        upstream: Arc<dyn Upstream>,
+    ) -> Result<Self, StartError> {
         let users = config.htpasswd.as_deref().map(Htpasswd::open).transpose()?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?.map(Acceptor);
         let address = config.address;
@@ -113,6 +119,8 @@ impl Server {
             blocking: Blocking::default(),
             sessions: Sessions::default(),
             metrics: Metrics::default(),
+            mirrors: (!config.mirrors.is_empty())
+                .then(|| Mirrors::new(config.mirrors.clone(), upstream)),
             limiter: config.limits.requests.map(|(rate, burst)| Limiter::new(rate, burst)),
             logins: Limiter::new(LOGINS.0, LOGINS.1),
             config,

@@ -6,6 +6,7 @@
 //! committed or cancelled.
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -86,6 +87,17 @@ pub struct Collected {
     pub bytes: u64,
 }
 
+/// What became of a fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// The blob is here, and its repository shows it for the grace of uploads.
+    Kept,
+    /// It was not fetched. What has come of it may be gone on from.
+    Failed,
+    /// Somebody else fetches it.
+    Busy,
+}
+
 /// Bytes by digest.
 pub trait Content {
     /// Length of a blob in bytes, `None` if it is not here.
@@ -102,6 +114,16 @@ pub trait Content {
 
     /// Runs `work`; what it finds or puts of `digests` is not collected before it returned.
     fn keeping(&self, digests: &[Digest], work: &mut dyn FnMut() -> Stored<()>) -> Stored<()>;
+
+    /// Keeps a blob that `work` writes to a file it is given, of which it has so many bytes already.
+    /// It returns whether the file has all of the blob and nothing else; what it holds is not
+    /// looked at here.
+    fn fetch(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        work: &mut dyn FnMut(&File, u64) -> bool,
+    ) -> Stored<Fetched>;
 
     /// Takes a blob whose bytes are wrong out of the way.
     fn quarantine(&self, digest: &Digest) -> Stored<()>;

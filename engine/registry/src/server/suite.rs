@@ -1,19 +1,22 @@
 //! What every [`Storage`] must do, and one in memory to try the server on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use hull_oci::{Algorithm, Descriptor, Digest, Hasher};
 
 use super::storage::{
-    Blob, Collected, Content, Held, Opened, Repositories, Storage, Stored, Upload, Uploads,
+    Blob, Collected, Content, Fetched, Held, Opened, Repositories, Storage, StorageError, Stored,
+    Upload, Uploads,
 };
 
 /// Runs `check` on a storage of its own each time; `make` makes an empty one.
 pub fn suite(make: &dyn Fn() -> Arc<dyn Storage>) {
-    for check in [content, uploads, tags, manifests, marks, kept] {
+    for check in [content, fetches, uploads, tags, manifests, marks, kept] {
         check(&*make());
     }
 }
@@ -49,6 +52,23 @@ fn content(storage: &dyn Storage) {
     assert_eq!((blob.size(), &part), (10, b"byte"));
     storage.quarantine(&digest).expect("quarantine");
     assert_eq!(storage.stat(&digest).expect("stat"), None);
+}
+
+fn fetches(storage: &dyn Storage) {
+    let digest = Digest::sha256(b"first second");
+    let fetch = |bytes: &[u8], all: bool| {
+        let write = &mut |file: &File, had: u64| {
+            let rest = usize::try_from(had).map_or(&[][..], |had| &bytes[had..]);
+            file.write_all_at(rest, had).expect("a file takes bytes");
+            all
+        };
+        storage.fetch("team/app", &digest, write).expect("fetch")
+    };
+    assert_eq!(fetch(b"first ", false), Fetched::Failed);
+    assert_eq!(storage.stat(&digest).expect("stat"), None);
+    assert_eq!(fetch(b"first second", true), Fetched::Kept);
+    assert_eq!(storage.read(&digest, 99).expect("read").expect("it is here"), b"first second");
+    assert!(storage.blob_time("team/app", &digest).expect("time").is_some());
 }
 
 fn uploads(storage: &dyn Storage) {
@@ -260,6 +280,30 @@ impl Content for InMemory {
             *self.0.state().leased.entry(digest.clone()).or_default() -= 1;
         }
         done
+    }
+
+    fn fetch(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        work: &mut dyn FnMut(&File, u64) -> bool,
+    ) -> Stored<Fetched> {
+        let failed = |error: io::Error| StorageError { full: false, source: Box::new(error) };
+        let path =
+            std::env::temp_dir().join(format!("fetch-{}-{}", std::process::id(), digest.hex()));
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.map_err(failed)?;
+        std::fs::remove_file(path).map_err(failed)?;
+        if !work(&file, 0) {
+            return Ok(Fetched::Failed);
+        }
+        let size = file.metadata().map_err(failed)?.len();
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+        self.put(digest, &bytes)?;
+        self.add_blob(repository, digest)?;
+        Ok(Fetched::Kept)
     }
 
     fn quarantine(&self, digest: &Digest) -> Stored<()> {

@@ -94,6 +94,7 @@ pub(super) async fn start(
     input: Input,
 ) -> Result<Response<Body>, Refusal> {
     call.check(name, &[Action::Pull, Action::Push])?;
+    call.refuse_mirrored(name)?;
     if let Some(text) = call.query("mount") {
         let digest = catalog::digest(text)?;
         if mount(call, name, &digest).await? {

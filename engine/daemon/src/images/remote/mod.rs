@@ -13,7 +13,7 @@ pub(super) use again::{fetch_again, of_record};
 pub use failure::RemoteError;
 use progress::Progress;
 pub(super) use serve::stream;
-pub(crate) use session::anonymous;
+pub(crate) use session::{anonymous, registries};
 pub(super) use session::{credentials, session};
 use stop::Stop;
 

@@ -77,7 +77,7 @@ pub(crate) fn anonymous() -> Result<Session, ApiError> {
 
 /// What is known of registries, read anew each time: a change needs no restart. Docker's own file
 /// counts too, unless a file was named.
-fn registries() -> Result<Registries, ApiError> {
+pub(crate) fn registries() -> Result<Registries, ApiError> {
     if let Some(path) = std::env::var_os("HULL_REGISTRIES").map(PathBuf::from) {
         let text = read(&path)?.ok_or_else(|| {
             ApiError::invalid(format!("HULL_REGISTRIES names {}: no such file", path.display()))
