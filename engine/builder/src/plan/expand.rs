@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hull_oci::{History, ImageConfig, Platform, RuntimeConfig};
+use hull_oci::{Healthcheck, History, ImageConfig, Platform, RuntimeConfig};
 
 use super::graph::{Command, Nodes};
 use super::step::{
@@ -238,16 +238,7 @@ impl Stage<'_> {
                 self.used_once(self.healthcheck, &mut at);
                 self.healthcheck = Some(statement.lines);
                 self.config.healthcheck = Some(probe.clone());
-                let text = format!(
-                    "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-                    words::list(&probe.test),
-                    duration::display(probe.interval),
-                    duration::display(probe.timeout),
-                    duration::display(probe.start_period),
-                    duration::display(probe.start_interval),
-                    probe.retries
-                );
-                self.changed(&text, &at);
+                self.changed(&health_text(probe), &at);
             }
             Instruction::Label(pairs) => self.label(pairs, &mut at)?,
             Instruction::Maintainer(name) => {
@@ -899,6 +890,15 @@ fn sounds_secret(name: &str) -> bool {
 /// Whether a source is one of the instruction's heredocs.
 fn is_inline(source: &str, copy: &Copy) -> bool {
     !copy.heredocs.is_empty() && parse_heredoc(source).is_some()
+}
+
+/// What a history says of a probe: Go's `%q` of it, as the BuildKit of Docker 28 has it.
+fn health_text(probe: &Healthcheck) -> String {
+    let mut text = format!("HEALTHCHECK &{{{}", words::quoted_list(&probe.test));
+    for time in [probe.interval, probe.timeout, probe.start_period, probe.start_interval] {
+        text.push_str(&format!(" \"{}\"", duration::display(time)));
+    }
+    format!("{text} {}}}", words::quoted_number(probe.retries))
 }
 
 /// A command with its heredocs behind it, for the shell to read.

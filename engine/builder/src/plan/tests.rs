@@ -409,8 +409,8 @@ fn s37_volumes_s38_labels_s39_health() {
             "VOLUME [/a b /c]",
             "LABEL a=1 b c=d e",
             "LABEL a=2 3",
-            "HEALTHCHECK {Test:[CMD-SHELL curl x] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:2}",
-            "HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}",
+            "HEALTHCHECK &{[\"CMD-SHELL\" \"curl x\"] \"1m30s\" \"0s\" \"0s\" \"0s\" '\\x02'}",
+            "HEALTHCHECK &{[\"NONE\"] \"0s\" \"0s\" \"0s\" \"0s\" '\\x00'}",
             "MAINTAINER me",
             "CMD [\"a\" \"b \\\"c\\\"\"]",
         ]

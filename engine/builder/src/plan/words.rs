@@ -29,6 +29,21 @@ fn quoted(text: &str) -> String {
     result
 }
 
+/// A number as Go's `%q`: the character of that number in single quotes.
+pub(super) fn quoted_number(number: i64) -> String {
+    let Some(character) = u32::try_from(number).ok().and_then(char::from_u32) else {
+        return "'\u{fffd}'".to_owned();
+    };
+    match character {
+        '\'' => "'\\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        other => {
+            let text = quoted(&other.to_string());
+            format!("'{}'", &text[1..text.len() - 1])
+        }
+    }
+}
+
 /// `["a" "b"]`, as Go's `%q` of texts.
 pub(super) fn quoted_list(words: &[String]) -> String {
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
@@ -138,6 +153,17 @@ mod tests {
     fn quotes() {
         let words = ["a b".to_owned(), "\"\\\n\u{1}é\u{2028}".to_owned()];
         assert_eq!(quoted_list(&words), r#"["a b" "\"\\\n\x01é\u2028"]"#);
+        for (number, expected) in [
+            (0, "'\\x00'"),
+            (3, "'\\x03'"),
+            (10, "'\\n'"),
+            (33, "'!'"),
+            (34, "'\"'"),
+            (39, "'\\''"),
+            (92, "'\\\\'"),
+        ] {
+            assert_eq!(quoted_number(number), expected);
+        }
         assert_eq!(summary("\na\r\nb"), "a...");
         assert_eq!(capital_keyword("run x y"), "RUN x y");
     }

@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn records_count_themselves() {
-        assert_eq!(record(b"path", b"a"), b"10 path=a\n");
+        assert_eq!(record(b"path", b"a"), b"9 path=a\n");
         let long = record(b"path", &[b'x'; 90]);
         assert!(long.starts_with(b"99 path=x") && long.len() == 99);
         let longer = record(b"path", &[b'x'; 91]);
