@@ -1,11 +1,11 @@
 //! Images that stages begin with, and that files are copied from.
 
 use hull_builder::plan::{Base, BaseImage, Wanted};
-use hull_oci::{ImageConfig, Platform};
+use hull_oci::{ImageConfig, Platform, Reference};
 use hull_store::Store;
 
 use crate::error::ApiError;
-use crate::images::{ResolveError, ResolvedImage, resolve_image};
+use crate::images::{ForBuilds, ResolveError, ResolvedImage, resolve_image};
 
 /// What a named context of a build is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,19 +38,29 @@ impl Named {
 }
 
 /// Finds the image that is called `name`, for `platform`. If that was not asked for, an image for
-/// another platform is taken as it is.
+/// another platform is taken as it is. One that is not here is pulled, and one that is if `newer`
+/// says so.
 pub(super) fn image(
     store: &Store,
+    registries: &ForBuilds<'_>,
+    newer: bool,
     name: &str,
     platform: &Platform,
     explicit: bool,
 ) -> Result<ResolvedImage, ApiError> {
-    match resolve_image(store, name, Some(platform)) {
+    let reference = name.parse::<Reference>().map(Reference::with_default_tag);
+    if let (Ok(reference), true) = (&reference, newer) {
+        registries.pull(reference, platform)?;
+    }
+    let mut resolved = resolve_image(store, name, Some(platform));
+    if let (Err(ResolveError::NotFound(_)), Ok(reference)) = (&resolved, &reference) {
+        registries.pull(reference, platform)?;
+        resolved = resolve_image(store, name, Some(platform));
+    }
+    match resolved {
         Err(ResolveError::Platform(mismatch)) if !explicit => {
             Ok(resolve_image(store, name, Some(&mismatch.image))?)
         }
-        Err(error @ ResolveError::NotFound(_)) => Err(ApiError::from(error)
-            .hint("pull, load or build it first: `hull pull`, `hull load`, `hull build`")),
         resolved => Ok(resolved?),
     }
 }
@@ -58,6 +68,8 @@ pub(super) fn image(
 /// Answers a planner.
 pub(super) fn supply(
     store: &Store,
+    registries: &ForBuilds<'_>,
+    newer: bool,
     wanted: &Wanted,
     named: &dyn Fn(&str) -> Result<Named, ApiError>,
 ) -> Result<(BaseImage, Option<ResolvedImage>), ApiError> {
@@ -78,7 +90,7 @@ pub(super) fn supply(
             return Ok((base, None));
         }
     };
-    let image = image(store, &name, &wanted.platform, wanted.explicit_platform)?;
+    let image = image(store, registries, newer, &name, &wanted.platform, wanted.explicit_platform)?;
     let reference = image.reference.as_ref().map(|reference| reference.without_digest_text());
     let resolved = format!("{}@{}", reference.unwrap_or(name), image.manifest_digest);
     let base = BaseImage { config: image.config.clone(), resolved, is_known: true };

@@ -12,13 +12,13 @@ use hull_builder::plan::Plan;
 use hull_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type};
 use hull_store::{ImageRecord, Lease, Store};
 use hull_worker::client::{Worker, run as run_job};
-use hull_worker::job::{ExtractOptions, Job};
+use hull_worker::job::{ExtractOptions, Job, Method};
 
 use super::chain::Chain;
 use super::progress::{Progress, now};
 use super::stage::Done;
 use crate::error::ApiError;
-use crate::images::{Images, Parent, ResolvedImage, new_name};
+use crate::images::{ForBuilds, Images, Parent, ResolvedImage, new_name};
 use crate::worker_stream::failed;
 
 /// Where records of built images say they come from.
@@ -37,6 +37,7 @@ pub(super) struct Image {
 /// Exports images of one build.
 pub(super) struct Exporting<'a> {
     pub(super) store: &'a Store,
+    pub(super) registries: &'a ForBuilds<'a>,
     pub(super) worker: &'a Path,
     pub(super) request: &'a BuildRequest,
     pub(super) lease: &'a Lease<'a>,
@@ -59,10 +60,9 @@ impl Kind {
             "docker" | "oci" => Ok(Self::Archive),
             "tar" => Ok(Self::Tar),
             "local" => Ok(Self::Directory),
-            "registry" => Err(unavailable("output type registry")
-                .hint("give the image a name and push it with `hull push`")),
+            "registry" => Ok(Self::Store),
             other => Err(ApiError::invalid(format!("unknown output type {other:?}"))
-                .hint("there are image, docker, oci, tar and local")),
+                .hint("there are image, registry, docker, oci, tar and local")),
         }
     }
 }
@@ -88,11 +88,13 @@ pub(super) fn check(request: &BuildRequest) -> Result<(), ApiError> {
                 output.kind
             )));
         }
-        let flag = |name: &str| output.attributes.get(name).is_some_and(|value| value != "false");
-        if flag("push") {
-            return Err(unavailable("pushing what was built").hint("push it with `hull push`"));
-        }
-        if let Some(compression) = output.attributes.get("compression")
+        if pushes(output) {
+            compression(output)?;
+            if names(request)?.is_empty() {
+                return Err(ApiError::invalid("what is to be pushed has no name")
+                    .hint("name it with --tag"));
+            }
+        } else if let Some(compression) = output.attributes.get("compression")
             && compression != "uncompressed"
         {
             return Err(unavailable(&format!("compression={compression}"))
@@ -106,6 +108,21 @@ pub(super) fn check(request: &BuildRequest) -> Result<(), ApiError> {
     }
     names(request)?;
     Ok(())
+}
+
+/// Whether an output goes to a registry too.
+fn pushes(output: &Output) -> bool {
+    output.kind == "registry" || output.attributes.get("push").is_some_and(|value| value != "false")
+}
+
+/// How layers are compressed that go to a registry.
+fn compression(output: &Output) -> Result<Method, ApiError> {
+    match output.attributes.get("compression").map(String::as_str) {
+        None | Some("gzip") => Ok(Method::Gzip),
+        Some("zstd") => Ok(Method::Zstd),
+        Some(other) => Err(unavailable(&format!("compression={other}"))
+            .hint("layers that are pushed are compressed with gzip or zstd")),
+    }
 }
 
 /// The names that the image gets.
@@ -184,7 +201,14 @@ impl Exporting<'_> {
         for output in outputs {
             let started = now();
             match Kind::of(output)? {
-                Kind::Store => self.to_store(images, true, &mut result)?,
+                Kind::Store => {
+                    self.to_store(images, true, &mut result)?;
+                    if pushes(output) {
+                        for name in names(self.request)? {
+                            self.registries.push(&name, compression(output)?)?;
+                        }
+                    }
+                }
                 Kind::Archive => {
                     self.to_store(images, false, &mut result)?;
                     self.to_archive(output, &result)?;

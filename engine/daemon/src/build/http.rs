@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hull_api::build::{BuildMessage, BuildRequest, Context};
+use hull_api::registry::AuthConfigs;
 use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt;
 
@@ -21,13 +22,21 @@ use crate::worker_stream::input_pipe;
 /// Bytes of a request before the context: secrets travel in it.
 const MAX_REQUEST: usize = 16 << 20;
 
+/// What is asked for, and with whose rights at registries.
+struct Asked {
+    request: BuildRequest,
+    credentials: AuthConfigs,
+}
+
 /// `POST /hull/build`.
 pub(crate) async fn build(service: &Service, request: Request) -> Result<Response, ApiError> {
+    let credentials = crate::images::credentials_of_build(&request.headers)?;
     let mut body = request.body;
     let (line, rest) = first_line(&mut body).await?;
     let request: BuildRequest = serde_json::from_slice(&line)
         .map_err(|error| ApiError::invalid(format!("invalid build request: {error}")))?;
-    answer(service, request, body, rest, "application/x-ndjson", |sender| {
+    let asked = Asked { request, credentials };
+    answer(service, asked, body, rest, "application/x-ndjson", |sender| {
         Box::new(move |message| {
             let Ok(mut line) = serde_json::to_vec(&message) else { return true };
             line.push(b'\n');
@@ -41,7 +50,8 @@ pub(crate) async fn classic_build(
     service: &Service,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let asked = arguments::request(&request.query)?;
+    let credentials = crate::images::credentials_of_build(&request.headers)?;
+    let asked = Asked { request: arguments::request(&request.query)?, credentials };
     let classic = Mutex::new(Classic::new(request.query.flag("q")));
     answer(service, asked, request.body, Bytes::new(), "application/json", |sender| {
         Box::new(move |message| {
@@ -86,13 +96,14 @@ async fn first_line(body: &mut Incoming) -> Result<(Bytes, Bytes), ApiError> {
 /// Builds, and answers with what it tells.
 fn answer(
     service: &Service,
-    request: BuildRequest,
+    asked: Asked,
     body: Incoming,
     first: Bytes,
     content_type: &'static str,
     sink: impl FnOnce(BodySender) -> Sink,
 ) -> Result<Response, ApiError> {
     let (sender, answer) = Body::stream();
+    let Asked { request, credentials } = asked;
     let tar = match request.context {
         Context::Stream => Some(stream(body, first)?),
         _ => None,
@@ -102,7 +113,7 @@ fn answer(
     let service = service.clone();
     tokio::spawn(async move {
         let work = service.run_stream(move |engine| {
-            let built = job::run(engine, &request, tar.as_ref(), &progress);
+            let built = job::run(engine, &request, &credentials, tar.as_ref(), &progress);
             progress.end(match built {
                 Ok(result) => BuildMessage::Result(result),
                 Err(failure) => BuildMessage::Error(*failure),

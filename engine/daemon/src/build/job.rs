@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use hull_api::ErrorKind;
 use hull_api::build::{BuildFailure, BuildRequest, BuildResult, Context, Explanation};
+use hull_api::image::ProgressMessage;
+use hull_api::registry::AuthConfigs;
 use hull_builder::ignore::Ignore;
 use hull_builder::instruction::Dockerfile;
 use hull_builder::plan::{Action, Options, Plan, Planner, Source, StageId};
@@ -29,7 +31,7 @@ use super::progress::{Activity, Progress, cancelled};
 use super::remote::{self, Fetcher};
 use super::stage::{self, Done};
 use crate::error::ApiError;
-use crate::images::ResolvedImage;
+use crate::images::{ForBuilds, ResolvedImage};
 use crate::service::Engine;
 use crate::worker_stream::failed;
 
@@ -50,6 +52,7 @@ pub(super) struct Build<'a> {
     pub(super) area: &'a WorkArea<'a>,
     pub(super) fetcher: &'a Fetcher<'a>,
     pub(super) plan: &'a Plan,
+    registries: &'a ForBuilds<'a>,
     pub(super) id_ranges: OwnedFd,
     /// Commands that may run at once.
     pub(super) permits: Permits,
@@ -168,9 +171,12 @@ fn source_failure(
 pub(super) fn run(
     engine: &Arc<Engine>,
     request: &BuildRequest,
+    credentials: &AuthConfigs,
     tar: Option<&PipeReader>,
     progress: &Progress,
 ) -> Result<BuildResult, Box<BuildFailure>> {
+    let tell = |message: &ProgressMessage| progress.pulled(message);
+    let registries = ForBuilds { engine, credentials, tell: &tell };
     let store = engine.store().map_err(plain)?;
     store.prepare_cache().map_err(|error| plain(error.into()))?;
     store.layers().settle().map_err(|error| plain(error.into()))?;
@@ -185,8 +191,15 @@ pub(super) fn run(
     let platforms = platforms(request).map_err(plain)?;
     let mut planned = Vec::new();
     for platform in &platforms {
-        let (plan, bases) =
-            plan(request, store, &file, &inputs, platform.as_ref(), platforms.len() > 1)?;
+        let (plan, bases) = plan(
+            request,
+            store,
+            &registries,
+            &file,
+            &inputs,
+            platform.as_ref(),
+            platforms.len() > 1,
+        )?;
         planned.push((plan, bases));
     }
     let mut warned = BTreeSet::new();
@@ -214,6 +227,7 @@ pub(super) fn run(
             area: &area,
             fetcher: &fetcher,
             plan: &plan,
+            registries: &registries,
             id_ranges: id_ranges(store).map_err(plain)?,
             permits: Permits::new(cores.max(2)),
             packers: Permits::new(cores.max(2)),
@@ -231,7 +245,13 @@ pub(super) fn run(
         explanations.extend(told.iter().cloned());
     }
     inputs.context.keep(store).map_err(plain)?;
-    let exporting = export::Exporting { store, worker: &worker, request, lease: &lease };
+    let exporting = export::Exporting {
+        registries: &registries,
+        store,
+        worker: &worker,
+        request,
+        lease: &lease,
+    };
     let mut result = exporting.export(&images, progress).map_err(plain)?;
     result.explanations = explanations;
     Ok(result)
@@ -338,6 +358,7 @@ type Planned = (Plan, BTreeMap<StageId, ResolvedImage>);
 fn plan(
     request: &BuildRequest,
     store: &Store,
+    registries: &ForBuilds<'_>,
     file: &Text,
     inputs: &Inputs,
     platform: Option<&Platform>,
@@ -363,7 +384,7 @@ fn plan(
         Planner::new(&file.dockerfile, options).map_err(|error| file.failure(&error))?;
     let mut bases = BTreeMap::new();
     while let [wanted, ..] = planner.wanted().as_slice() {
-        let (base, image) = bases::supply(store, wanted, &named)
+        let (base, image) = bases::supply(store, registries, request.pull, wanted, &named)
             .map_err(|error| at(file, wanted.lines, plain(error)))?;
         bases.extend(image.map(|image| (wanted.stage, image)));
         planner.supply(wanted.stage, base).map_err(|error| file.failure(&error))?;
@@ -556,7 +577,8 @@ impl<'a> Build<'a> {
 
     fn image_tree(&self, name: &str) -> Result<Tree, ApiError> {
         let platform = &self.plan.target().platform;
-        let image = bases::image(self.store, name, platform, false)?;
+        let image =
+            bases::image(self.store, self.registries, self.request.pull, name, platform, false)?;
         for layer in &image.layers {
             self.lease.add(layer)?;
         }

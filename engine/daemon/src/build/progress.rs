@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use hull_api::build::{BuildMessage, SolveStatus, Vertex, VertexLog, VertexStatus, VertexWarning};
+use hull_api::image::ProgressMessage;
 use hull_oci::Digest;
 use hull_shim::client::StopSteps;
 
@@ -96,6 +97,17 @@ impl Progress {
     pub(super) fn forget(&self, number: u64) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|(known, _)| *known != number);
+    }
+
+    /// What a pull or push tells; false if the build is to end.
+    pub(super) fn pulled(&self, message: &ProgressMessage) -> bool {
+        if let (Some(id), Some(status)) = (&message.id, &message.status)
+            && message.progress_detail.is_none()
+        {
+            let name = format!("{id}: {status}");
+            self.begin(&name, Vec::new()).done();
+        }
+        !self.is_cancelled()
     }
 
     /// Begins a step.

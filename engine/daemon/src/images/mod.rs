@@ -12,6 +12,7 @@ mod catalog;
 mod commit;
 mod copies;
 pub mod failure;
+mod for_builds;
 mod history;
 mod http;
 mod import;
@@ -33,6 +34,7 @@ mod unpack;
 mod worker;
 
 pub use commit::{CommitImageError, CommitOptions, Parent};
+pub(crate) use for_builds::{ForBuilds, credentials_of_build};
 pub use http::handle;
 pub use import::{ChangeError, ImportError, ImportOptions};
 pub use list::ListOptions;

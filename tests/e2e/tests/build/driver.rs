@@ -9,37 +9,37 @@ use hull_test_support::daemon::Daemon;
 use serde_json::{Value, json};
 
 /// A Hull with a busybox image, and a daemon of it.
-pub struct Builds {
-    pub daemon: Daemon,
-    pub hull: Hull,
+pub(crate) struct Builds {
+    pub(crate) daemon: Daemon,
+    pub(crate) hull: Hull,
 }
 
 /// What a build answered.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The result, or the failure.
-    pub ended: Result<Value, Value>,
+    pub(crate) ended: Result<Value, Value>,
     /// Steps with whether they were cached, in the order in which they ended.
-    pub steps: Vec<(String, bool)>,
+    pub(crate) steps: Vec<(String, bool)>,
     /// All output.
-    pub output: String,
+    pub(crate) output: String,
     /// Warnings.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A build context under construction: path and content. `-> x` is a symlink, a trailing slash a
 /// directory.
-pub type Files<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Files<'a> = &'a [(&'a str, &'a str)];
 
 impl Builds {
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let hull = Hull::with_busybox()?;
         let daemon = Daemon::start(&hull);
         Some(Self { daemon, hull })
     }
 
     /// Writes a context anew.
-    pub fn context(&self, name: &str, files: Files<'_>) -> PathBuf {
+    pub(crate) fn context(&self, name: &str, files: Files<'_>) -> PathBuf {
         let root = self.hull.folder().join(name);
         let _fresh = fs::remove_dir_all(&root);
         fs::create_dir_all(&root).unwrap();
@@ -59,7 +59,8 @@ impl Builds {
     }
 
     /// Builds the context called `name` with more fields in the request.
-    pub fn ask(&self, name: &str, more: Value) -> Answer {
+    #[expect(clippy::needless_pass_by_value, reason = "callers write it where they call")]
+    pub(crate) fn ask(&self, name: &str, more: Value) -> Answer {
         let path = self.hull.folder().join(name);
         let mut request = json!({"context": {"directory": {"path": path}}, "tags": [name]});
         for (field, value) in more.as_object().unwrap() {
@@ -72,30 +73,31 @@ impl Builds {
 
     /// Writes a context and builds it; it must succeed.
     #[track_caller]
-    pub fn build(&self, name: &str, files: Files<'_>) -> Answer {
+    pub(crate) fn build(&self, name: &str, files: Files<'_>) -> Answer {
         self.context(name, files);
         self.again(name)
     }
 
     /// Builds a context that is there; it must succeed.
     #[track_caller]
-    pub fn again(&self, name: &str) -> Answer {
+    pub(crate) fn again(&self, name: &str) -> Answer {
         let answer = self.ask(name, json!({}));
         assert!(answer.ended.is_ok(), "{answer:#?}");
         answer
     }
 
     /// Builds with more fields; it must succeed.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write it where they call")]
     #[track_caller]
-    pub fn with(&self, name: &str, more: Value) -> Answer {
-        let answer = self.ask(name, more);
+    pub(crate) fn with(&self, name: &str, more: Value) -> Answer {
+        let answer = self.ask(name, more.clone());
         assert!(answer.ended.is_ok(), "{answer:#?}");
         answer
     }
 
     /// Writes a context and builds it; it must fail with this in its message.
     #[track_caller]
-    pub fn fails(&self, name: &str, files: Files<'_>, message: &str) -> Value {
+    pub(crate) fn fails(&self, name: &str, files: Files<'_>, message: &str) -> Value {
         self.context(name, files);
         let answer = self.ask(name, json!({}));
         let failure = answer.ended.expect_err("it was built");
@@ -107,7 +109,7 @@ impl Builds {
 
     /// Runs a shell command in an image; its output.
     #[track_caller]
-    pub fn sh(&self, image: &str, command: &str) -> String {
+    pub(crate) fn sh(&self, image: &str, command: &str) -> String {
         let output = self.hull.run(&["run", "--rm", image, "sh", "-c", command]);
         assert_eq!(output.code, 0, "{command}: {output:?}");
         output.stdout
@@ -115,14 +117,14 @@ impl Builds {
 
     /// A part of an image's config as JSON, `null` where there is none.
     #[track_caller]
-    pub fn config(&self, image: &str, field: &str) -> String {
+    pub(crate) fn config(&self, image: &str, field: &str) -> String {
         let text = self.hull.ok(&["image", "inspect", "--format", "{{json .Config}}", image]);
         let config: Value = serde_json::from_str(text.trim()).unwrap();
         config[field].to_string()
     }
 
     /// Ends it; nothing may be left.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         let Self { daemon, hull } = self;
         assert_eq!(daemon.stop(), Some(0));
         let checked = hull.ok(&["system", "check"]);
@@ -169,19 +171,19 @@ impl Answer {
     }
 
     /// The image's ID.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.ended.as_ref().unwrap()["image_id"].as_str().unwrap()
     }
 
     /// Whether the step whose name contains this was in the cache.
     #[track_caller]
-    pub fn cached(&self, step: &str) -> bool {
+    pub(crate) fn cached(&self, step: &str) -> bool {
         let found = self.steps.iter().find(|(name, _)| name.contains(step));
         found.unwrap_or_else(|| panic!("no step {step:?} in {:#?}", self.steps)).1
     }
 
     /// Why the step whose name contains this ran.
-    pub fn reason(&self, step: &str) -> Option<String> {
+    pub(crate) fn reason(&self, step: &str) -> Option<String> {
         let all = self.ended.as_ref().unwrap()["explanations"].as_array()?;
         let found = all.iter().find(|one| one["step"].as_str().unwrap().contains(step))?;
         Some(found["reason"].as_str().unwrap().to_owned())

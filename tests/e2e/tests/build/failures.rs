@@ -16,7 +16,7 @@ fn privileged_what_is_wrong_with_a_dockerfile() {
     check("FROM busybox\nCOPY --from=7 /a /\n", "invalid stage index 7");
     check("FROM busybox\nRUN cat <<EOF\nnever ends\n", "unterminated heredoc");
     check("", "Dockerfile");
-    check("FROM nosuchimage:1\n", "nosuchimage:1");
+    check("FROM localhost:1/nosuchimage:1\n", "nosuchimage:1");
     check("FROM busybox\nCOPY nothing /x\n", "\"nothing\": not found");
     let target = builds.context("target", &[("Dockerfile", "FROM busybox AS known\n")]);
     assert!(target.exists());

@@ -190,3 +190,19 @@ fn privileged_the_docker_client_builds_by_the_classic_endpoint() {
     assert!(failed.status.success());
     builds.finish();
 }
+
+#[test]
+fn privileged_what_is_built_is_pushed_and_bases_are_pulled() {
+    let Some(registry) = hull_test_support::registry::DebianRegistry::start() else { return };
+    let name = format!("{}/team/base:1", registry.address());
+    let Some(first) = Builds::new() else { return };
+    first.context("pushed", &[("Dockerfile", "FROM busybox\nRUN echo pushed > /p\n")]);
+    let output = json!([{"kind": "registry", "attributes": {}}]);
+    first.with("pushed", json!({"tags": [name], "outputs": output}));
+    first.finish();
+    let Some(second) = Builds::new() else { return };
+    let text = format!("FROM {name}\nRUN cat /p > /q\nCOPY --from={name} /p /copied\n");
+    second.build("pulled", &[("Dockerfile", &text)]);
+    assert_eq!(second.sh("pulled", "cat /q /copied"), "pushed\npushed\n");
+    second.finish();
+}

@@ -5,6 +5,7 @@
 mod cache;
 mod context;
 mod copy;
+mod debian;
 mod driver;
 mod failures;
 mod image;

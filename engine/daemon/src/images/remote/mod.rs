@@ -11,11 +11,11 @@ mod stop;
 
 pub(super) use again::{fetch_again, of_record};
 pub use failure::RemoteError;
-use progress::Progress;
-pub(super) use serve::stream;
+pub(super) use progress::Progress;
+pub(super) use serve::{run, stream};
 pub(crate) use session::{anonymous, registries};
-pub(super) use session::{credentials, session};
-use stop::Stop;
+pub(super) use session::{credentials, of_auth, session};
+pub(super) use stop::Stop;
 
 use hull_oci::Digest;
 use hull_transfer::Transfer;

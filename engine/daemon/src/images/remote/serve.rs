@@ -80,7 +80,8 @@ where
     service.run_stream(run).await
 }
 
-pub(super) fn run<T, F>(
+/// Runs `work` here and now, on a thread that may wait.
+pub(in crate::images) fn run<T, F>(
     engine: &Engine,
     session: &Session,
     stop: &Stop,
