@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Unavailable,
     /// Not allowed (403).
     Denied,
+    /// `POST /auth` only: the credentials are not right (401).
+    Unauthorized,
     /// A failure of the engine (500).
     Internal,
     /// Start and exec only: the program is not in the container (400; exit code 127).

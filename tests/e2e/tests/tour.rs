@@ -295,7 +295,9 @@ const PREFIXES: [&str; 4] = ["hull: ", "docker: ", "Error response from daemon: 
 fn normal(text: &str) -> String {
     let mut lines = String::new();
     // Advice is Hull's own, in a field that Docker's answers do not have.
-    for line in text.lines().filter(|line| !line.starts_with("hint: ")) {
+    // Docker tells of a checksum or not, as the moments are.
+    let own = |line: &&str| !line.starts_with("hint: ") && !line.ends_with(": Verifying Checksum");
+    for line in text.lines().filter(own) {
         let line =
             PREFIXES.iter().fold(line, |line, prefix| line.strip_prefix(prefix).unwrap_or(line));
         let words: Vec<String> = line.split_whitespace().map(word).collect();

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches, Command};
 use http_body_util::BodyExt as _;
-use hull_api::ErrorKind;
 use hull_api::registry::{AuthConfig, AuthResponse, Secret};
 use hyper::Method;
 
@@ -179,8 +178,7 @@ async fn check(client: &Client, registry: &RegistryKey, auth: &AuthConfig) -> Re
         Ok(refusal) => {
             let subject = Subject { registry: &registry.to_string(), logged_in: false };
             // Advice to log in is of no use to who does.
-            let denied = refusal.kind == Some(ErrorKind::Denied);
-            let hint = if denied || refusal.is_unauthorized() {
+            let hint = if refusal.is_unauthorized() {
                 Some("is the name or the password misspelt?".to_owned())
             } else {
                 refusal.hint.clone().or_else(|| advice(&refusal.message, subject))

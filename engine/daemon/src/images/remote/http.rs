@@ -9,6 +9,7 @@ use hull_oci::{
 };
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use hull_transfer::FailureKind;
 
 use super::serve::ask;
 use super::session::{credentials, of_auth, session};
@@ -34,7 +35,12 @@ pub(crate) async fn auth(service: &Service, request: Request) -> Result<Response
     let registry = registry_of(&auth.serveraddress);
     let session = session(&registry, of_auth(&auth), &request.query)?;
     let outcome = ask(service, session, move |remote| {
-        Ok(remote.transfer.login(&registry).map_err(RemoteError::from)?)
+        remote.transfer.login(&registry).map_err(|error| {
+            // Docker's client then asks its user for others.
+            let wrong = error.kind() == FailureKind::Unauthorized;
+            let error = ApiError::from(RemoteError::from(error));
+            if wrong { ApiError { kind: ErrorKind::Unauthorized, ..error } } else { error }
+        })
     });
     let outcome = outcome.await?;
     let token = outcome.identity_token.as_ref().map_or("", |token| token.reveal());
