@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use hull_test_support::busybox::{base_tar, probe_image};
+use hull_test_support::daemon::Daemon;
 use hull_test_support::image::{Compression, Image};
 use hull_test_support::registry::{Answer, DebianRegistry, Request, ScriptedRegistry};
 use hull_test_support::shelf::Shelf;
@@ -494,6 +495,114 @@ fn privileged_what_is_saved_is_fetched_again_where_it_is_not_kept() {
     hull.ok(&["pull", "-q", &name]);
     drop(registry);
     hull.fails(&["save", "-o", &archive, &name], 1, "cannot be fetched again");
+    hull.finish();
+}
+
+/// `{"username":"u","password":"p"}` as Docker's clients send it.
+const AUTH: &str = "eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6InAifQ==";
+
+/// A registry that wants the user `u` with the password `p`.
+fn wants_credentials(shelf: &Shelf) -> ScriptedRegistry {
+    shelf.serve_with(|request| {
+        let right = request.header("authorization") == Some("Basic dTpw");
+        let asks = Answer::new(401).header("WWW-Authenticate", "Basic realm=\"here\"");
+        (!right).then(|| asks.body(r#"{"errors":[{"code":"UNAUTHORIZED","message":"who"}]}"#))
+    })
+}
+
+#[test]
+fn privileged_the_api_tells_a_pull_as_dockers_clients_read_it() {
+    let Some(hull) = Hull::new() else { return };
+    let shelf = Shelf::new();
+    let digest = shelf.image("app", "1", &layered());
+    let registry = wants_credentials(&shelf);
+    let daemon = Daemon::start(&hull);
+    let ask = |request: &str, more: &str, body: &str| {
+        let length = body.len();
+        let answer = daemon.raw(
+            format!(
+                "{request} HTTP/1.1\r\nHost: hull\r\nConnection: close\r\n{more}Content-Length: \
+                 {length}\r\n\r\n{body}"
+            )
+            .as_bytes(),
+        );
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    };
+    let auth = format!("X-Registry-Auth: {AUTH}\r\n");
+    let image = format!("{}/app", registry.address());
+    let create = |tag: &str| format!("POST /v1.51/images/create?fromImage={image}&tag={tag}");
+
+    // What is known before the first message is the status.
+    let (status, body) = ask(&create("none"), &auth, "");
+    assert_eq!(status, 404, "{body}");
+    assert!(body.contains("\"message\":"), "{body}");
+    let (status, _) = ask(&create("1"), "", "");
+    assert_eq!(status, 403, "nobody said who asks");
+    assert_eq!(ask(&create("1"), "X-Registry-Auth: ?\r\n", "").0, 400);
+    assert_eq!(ask(&create("No_Such~Tag"), &auth, "").0, 400);
+
+    let (status, body) = ask(&create("1"), &auth, "");
+    assert_eq!(status, 200);
+    let messages: Vec<serde_json::Value> = body
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(messages[0], json!({"status": "Pulling from app", "id": "1"}));
+    let begun = |message: &&serde_json::Value| message["status"] == "Pulling fs layer";
+    let first = messages.iter().find(begun).unwrap();
+    assert_eq!(first["progressDetail"], json!({}), "{first}");
+    assert_eq!(first["id"].as_str().unwrap().len(), 12);
+    let done = messages.iter().filter(|message| message["status"] == "Pull complete").count();
+    assert_eq!(done, 4, "{body}");
+    let last: Vec<_> = messages.iter().rev().take(2).map(|m| m["status"].clone()).collect();
+    assert_eq!(last[0], format!("Status: Downloaded newer image for {image}:1"));
+    assert_eq!(last[1], format!("Digest: {digest}"));
+
+    let (status, body) = ask(&format!("GET /distribution/{image}:1/json"), &auth, "");
+    assert_eq!(status, 200, "{body}");
+    assert!(body.contains(&digest) && body.contains("\"architecture\""), "{body}");
+    let (status, body) = ask(&format!("GET /distribution/{image}:1/manifest"), &auth, "");
+    assert_eq!(status, 200);
+    assert!(body.starts_with("{") && body.contains("schemaVersion"), "{body}");
+    let kind = "Content-Type: application/json\r\n";
+    let login = |password: &str| {
+        let address = registry.address();
+        format!(r#"{{"username":"u","password":"{password}","serveraddress":"{address}"}}"#)
+    };
+    let (status, body) = ask("POST /auth", kind, &login("p"));
+    assert_eq!((status, body.contains("Login Succeeded")), (200, true), "{body}");
+    let (status, body) = ask("POST /auth", kind, &login("wrong"));
+    assert!(matches!(status, 401 | 403), "{status} {body}");
+    assert!(!body.contains("wrong"), "{body}");
+    daemon.stop();
+    hull.finish();
+}
+
+#[test]
+fn privileged_a_client_that_goes_away_ends_its_pull_and_nothing_is_lost() {
+    let Some(hull) = Hull::new() else { return };
+    let shelf = Shelf::new();
+    shelf.image("app", "1", &large(3_000_000));
+    let (digest, size) = shelf.blobs()[0].clone();
+    let registry = stalls_at(&shelf, &digest, size / 2);
+    let daemon = Daemon::start(&hull);
+    let name = format!("{}/app:1", registry.address());
+    let host = daemon.host();
+    let mut command = hull.command(&["--host", &host, "pull", "-q", &name]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let least = (size / 2 - (600 << 10)) as u64;
+    assert!(eventually(Duration::from_secs(20), || arrived(&hull, &digest) >= least));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The lock is free, so the next one does not wait for who is gone; it asks for the rest only.
+    let said = hull.ok(&["--host", &host, "pull", &name]);
+    assert!(said.contains("Downloaded newer image"), "{said}");
+    let ranges = blob_requests(&registry, &digest).iter().filter_map(Request::range_start).count();
+    assert_eq!(ranges, 1);
+    daemon.stop();
     hull.finish();
 }
 

@@ -215,6 +215,9 @@ impl<'a> Fetch<'a> {
             let id = short(&self.descriptor.digest);
             self.remote.progress.step(id, "Download complete");
             self.remote.progress.step(id, "Extracting");
+            // The copy goes to the disk while the rest is inflated; that it is there, and what went
+            // wrong if not, is seen when it becomes a blob.
+            let _ = partial.file().sync_data();
         }
         let answer = worker.answer();
         match (sent, answer) {
