@@ -486,7 +486,7 @@ fn privileged_the_page_for_people() {
     hull.finish();
 }
 
-/// What a browser makes of the page, with a picture of it in the test's folder: `HULL_SCREENSHOTS`
+/// What a browser makes of the page, which has no script for it to run, with a picture of it in the test's folder: `HULL_SCREENSHOTS`
 /// names another.
 #[test]
 fn privileged_the_page_in_a_browser() {
@@ -510,7 +510,6 @@ fn privileged_the_page_in_a_browser() {
         let run = |what: &[&str]| {
             let output = std::process::Command::new(&browser)
                 .args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,800"])
-                .arg("--blink-settings=scriptEnabled=false")
                 .arg(format!("--user-data-dir={}", hull.folder().join("browser").display()))
                 .args(what)
                 .arg(format!("http://{}/{query}", server.address()))
@@ -526,6 +525,134 @@ fn privileged_the_page_in_a_browser() {
         let place = picture.display();
         hull_test_support::note(&format!("the page {name} as a browser shows it: {place}"));
     }
+    assert_eq!(server.stop(), Some(0));
+    hull.finish();
+}
+
+/// Makes a certificate for 127.0.0.1 that signs itself; its path and its key's.
+fn certificate(hull: &Hull, name: &str) -> Option<(String, String)> {
+    let openssl = hull_test_support::needs::program("openssl")?;
+    let path = |end: &str| hull.folder().join(format!("{name}.{end}")).display().to_string();
+    let (cert, key) = (path("crt"), path("key"));
+    let made = std::process::Command::new(openssl)
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args([
+            "-days",
+            "2",
+            "-subj",
+            &format!("/CN={name}"),
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+        ])
+        .args(["-addext", "extendedKeyUsage=serverAuth,clientAuth"])
+        .args(["-keyout", &key, "-out", &cert])
+        .output()
+        .expect("openssl starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Some((cert, key))
+}
+
+/// A client's certificate, by an authority that is made for it: `authority.crt`.
+fn client_certificate(hull: &Hull) -> Option<(String, String)> {
+    let (authority, authority_key) = certificate(hull, "authority")?;
+    let openssl = hull_test_support::needs::program("openssl")?;
+    let path = |end: &str| hull.folder().join(format!("client.{end}")).display().to_string();
+    let (cert, key, request) = (path("crt"), path("key"), path("csr"));
+    let extensions = hull.file("client.ext", b"extendedKeyUsage=clientAuth\n");
+    let run = |words: &[&str]| {
+        let made = std::process::Command::new(&openssl).args(words).output();
+        let made = made.expect("openssl starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    let curve = "ec_paramgen_curve:P-256";
+    run(&[
+        "req",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        curve,
+        "-nodes",
+        "-subj",
+        "/CN=client",
+        "-keyout",
+        &key,
+        "-out",
+        &request,
+    ]);
+    run(&[
+        "x509",
+        "-req",
+        "-in",
+        &request,
+        "-CA",
+        &authority,
+        "-CAkey",
+        &authority_key,
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        &extensions,
+        "-out",
+        &cert,
+    ]);
+    Some((cert, key))
+}
+
+#[test]
+fn privileged_tls_with_both_versions_of_http() {
+    let Some(hull) = Hull::new() else { return };
+    let Some(curl) = hull_test_support::needs::program("curl") else { return };
+    let Some((cert, key)) = certificate(&hull, "server") else { return };
+    let Some((client, client_key)) = client_certificate(&hull) else { return };
+    let authority = hull.folder().join("authority.crt");
+    let options = ["--tls-cert", &cert, "--tls-key", &key];
+    let ask = |address: &str, words: &[&str], path: &str| {
+        let output = std::process::Command::new(&curl)
+            .args(["-sS", "-o", "-", "-w", "\n%{http_version} %{http_code}", "--cacert", &cert])
+            .args(words)
+            .arg(format!("https://{address}{path}"))
+            .output()
+            .expect("curl starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, last) = text.rsplit_once('\n').unwrap_or(("", &text));
+        (last.to_owned(), body.to_owned(), output.status.success())
+    };
+    let server = RegistryServer::start_with(&hull, &options);
+    let address = server.address().to_owned();
+    for (version, expected) in [("--http2", "2 200"), ("--http1.1", "1.1 200")] {
+        assert_eq!(ask(&address, &[version], "/v2/").0, expected);
+        let bytes = vec![b'x'; 3 << 20];
+        let file = hull.file("blob", &bytes);
+        let name = digest("sha256", &bytes);
+        let upload = format!("/v2/app/blobs/uploads/?digest={name}");
+        let data = format!("@{file}");
+        let octets = "Content-Type: application/octet-stream";
+        let words = [version, "-X", "POST", "-H", octets, "--data-binary", &data];
+        let (status, said, _) = ask(&address, &words, &upload);
+        assert!(status.ends_with(" 201"), "{status} {said}");
+        let (status, body, _) = ask(&address, &[version], &format!("/v2/app/blobs/{name}"));
+        assert_eq!(body.len(), bytes.len(), "{status}");
+    }
+    // Without TLS nothing is said there.
+    assert!(server.http().try_send("GET", "/v2/", &[], b"").is_err());
+    // Another certificate, read when it is told to.
+    let (other, other_key) = certificate(&hull, "other").expect("another certificate");
+    std::fs::copy(&other, &cert).unwrap();
+    std::fs::copy(&other_key, &key).unwrap();
+    server.signal(Signal::HUP);
+    assert!(eventually(Duration::from_secs(10), || server.log().contains("read again")));
+    assert_eq!(ask(&address, &["--http2"], "/v2/").0, "2 200");
+    assert_eq!(server.stop(), Some(0));
+
+    let config =
+        hull.file("registry.toml", format!("[tls]\nclient_ca = {authority:?}\n").as_bytes());
+    let options = [&options[..], &["--config", &config]].concat();
+    let server = RegistryServer::start_with(&hull, &options);
+    let address = server.address().to_owned();
+    assert!(!ask(&address, &[], "/v2/").2, "a client without certificate was served");
+    let own = ["--cert", client.as_str(), "--key", client_key.as_str()];
+    assert_eq!(ask(&address, &own, "/v2/").0, "2 200");
     assert_eq!(server.stop(), Some(0));
     hull.finish();
 }

@@ -63,6 +63,7 @@ targets! {
     reference: "reference",
     registries: "registries",
     registry_auth: "registry-auth",
+    registry_request: "registry-request",
     seccomp: "seccomp",
     tar: "tar",
 }

@@ -8,6 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use hull_oci::{Algorithm, Descriptor, Digest, Hasher};
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, CONTENT_RANGE, HeaderValue, RANGE};
+
+use super::access::{Presented, Scope, TokenKey};
+use super::range::{self, Part};
+use super::refusal::Refusal;
+use super::route::{self, Route};
 
 use super::storage::{
     Blob, Collected, Content, Fetched, Held, Opened, Repositories, Storage, StorageError, Stored,
@@ -190,6 +197,44 @@ fn kept(storage: &dyn Storage) {
     storage.remove_manifest("app", &held.digest).expect("remove");
     storage.collect().expect("collect");
     assert_eq!(storage.stat(&config).expect("stat"), None);
+}
+
+/// Reads what a client says in the head of a request, one thing a line: path, query, `Range`,
+/// `Content-Range`, `Authorization`. What is left out is not there.
+///
+/// # Errors
+/// The message of the refusal.
+pub fn read_head(text: &str) -> Result<(), String> {
+    const SIZE: u64 = 5000;
+    let refused = |refusal: Refusal| refusal.message().to_owned();
+    let mut lines = text.split('\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let route = Route::parse(line()).map_err(refused)?;
+    assert!(!route.label().is_empty());
+    for (name, value) in route::query(Some(line())) {
+        assert_eq!(route::percent_decoded(&route::percent_encoded(&value)), value);
+        if name == "scope" {
+            Scope::parse(&value);
+        }
+    }
+    let mut headers = HeaderMap::new();
+    for name in [RANGE, CONTENT_RANGE, AUTHORIZATION] {
+        let text = line();
+        if !text.is_empty() {
+            let value = HeaderValue::from_str(text).map_err(|error| error.to_string())?;
+            headers.insert(name, value);
+        }
+    }
+    if let Part::Bytes(first, end) = range::part(&headers, SIZE) {
+        assert!(first < end && end <= SIZE, "{first} {end}");
+    }
+    if let Some((_, count)) = range::chunk(&headers).map_err(refused)? {
+        assert_ne!(count, 0);
+    }
+    if let Presented::Token(token) = Presented::read(&headers).map_err(refused)? {
+        assert!(TokenKey::generate("fuzz").read(&token).is_none(), "a forged token was taken");
+    }
+    Ok(())
 }
 
 /// A storage that is gone with its process.

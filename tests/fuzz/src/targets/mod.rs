@@ -44,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     image::PLATFORM,
     image::REFERENCE,
     request::REGISTRY_AUTH,
+    request::REGISTRY_REQUEST,
     operator::REGISTRIES,
     operator::SECCOMP,
     layer::TAR,

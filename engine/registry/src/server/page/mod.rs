@@ -178,7 +178,7 @@ fn manifest(
         ("Digest", found.digest.as_str()),
         ("Media type", &found.media_type),
         ("Size", &size(total(catalog, &summary)?)),
-        ("Artifact type", summary.artifact_type.as_deref().unwrap_or_default()),
+        ("Artifact type", artifact_type(&summary)),
     ] {
         fact(&mut page, term, value);
     }
@@ -205,6 +205,12 @@ fn manifest(
         more(&mut page, referrers.len());
     }
     Ok(end(page))
+}
+
+/// The type of what is no image.
+fn artifact_type(summary: &Summary) -> &str {
+    let kind = summary.artifact_type.as_deref().unwrap_or_default();
+    if media_type::is_image_config(kind) { "" } else { kind }
 }
 
 /// The manifests of an index.
