@@ -1,5 +1,4 @@
 //! Credentials, from the command line to a registry that asks for them.
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -7,9 +7,9 @@ use hull_oci::{
     Descriptor, Document, ImageConfig, MAX_MANIFEST_BYTES, Manifest, Platform, Reference,
     media_type,
 };
+use hull_transfer::FailureKind;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
-use hull_transfer::FailureKind;
 
 use super::serve::ask;
 use super::session::{credentials, of_auth, session};
