@@ -181,8 +181,9 @@ pub(super) fn run(
     store.prepare_cache().map_err(|error| plain(error.into()))?;
     store.layers().settle().map_err(|error| plain(error.into()))?;
     let worker = engine.helper("hull-worker").map_err(plain)?;
-    let lease = store.lease().map_err(|error| plain(error.into()))?;
+    // Goes last: when its files are gone, so is everything else of the build.
     let area = store.work_area().map_err(|error| plain(error.into()))?;
+    let lease = store.lease().map_err(|error| plain(error.into()))?;
     let fetcher = Fetcher::new(engine, store, &worker, &area);
     export::check(request).map_err(plain)?;
 
@@ -241,6 +242,7 @@ pub(super) fn run(
             failure: Mutex::default(),
         };
         images.push(build.execute()?);
+        build.keep_digests().map_err(plain)?;
         let told = build.explanations.lock().unwrap_or_else(PoisonError::into_inner);
         explanations.extend(told.iter().cloned());
     }
@@ -479,6 +481,13 @@ impl<'a> Build<'a> {
         let done = self.done(target.id).map_err(plain)?;
         let base = self.root_base(target.id);
         export::Image::new(self.plan, &done, base).map_err(plain)
+    }
+
+    /// Keeps what was learnt of files of named contexts.
+    fn keep_digests(&self) -> Result<(), ApiError> {
+        let trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        let contexts = trees.iter().filter(|(source, _)| matches!(source, Source::Named(_)));
+        contexts.filter(|(_, tree)| !tree.owners).try_for_each(|(_, tree)| tree.keep(self.store))
     }
 
     /// The image at the bottom of a stage's chain.

@@ -152,3 +152,58 @@ fn privileged_cve_2024_23652_nothing_is_removed_through_a_symlink() {
     assert!(canary.join("stub").exists());
     builds.finish();
 }
+
+#[test]
+fn privileged_cve_2024_11218_writes_to_a_bind_mount_stay_in_the_build() {
+    let Some(builds) = Builds::new() else { return };
+    let root = builds.context(
+        "race",
+        &[
+            (
+                "Dockerfile",
+                "FROM busybox AS a\nRUN --mount=target=/c,rw for i in 1 2 3; do ln -sfn / /c/d; echo a > /c/f; rm -rf /c/d; done; echo > /done\n\
+                 FROM busybox AS b\nRUN --mount=target=/c,rw for i in 1 2 3; do echo b > /c/f; ln -sfn /etc /c/d; done; cat /c/f > /own\n\
+                 FROM busybox\nCOPY --from=a /done /\nCOPY --from=b /own /\nCOPY f /f\n",
+            ),
+            ("f", "context"),
+            ("d/x", "x"),
+        ],
+    );
+    builds.again("race");
+    assert_eq!(builds.sh("race", "cat /own /f"), "b\ncontext");
+    assert_eq!(std::fs::read_to_string(root.join("f")).unwrap(), "context");
+    assert!(!root.join("d").is_symlink());
+    builds.finish();
+}
+
+#[test]
+fn privileged_cve_2024_9407_a_mount_has_no_options_of_the_hosts() {
+    let Some(builds) = Builds::new() else { return };
+    for option in ["bind-propagation=shared", "Z", "dev", "suid"] {
+        let text = format!("FROM busybox\nRUN --mount=type=bind,target=/x,{option} true\n");
+        let name = option.split('=').next().unwrap();
+        builds.fails("option", &[("Dockerfile", &text)], name);
+    }
+    builds.finish();
+}
+
+#[test]
+fn privileged_cve_2025_4953_what_is_only_mounted_is_not_in_the_image() {
+    let Some(builds) = Builds::new() else { return };
+    builds.build(
+        "only",
+        &[
+            ("Dockerfile", "FROM busybox\nRUN --mount=target=/c,rw cp /c/secret /c/copy && cat /c/secret > /dev/null\n"),
+            ("secret", "only-in-the-context"),
+        ],
+    );
+    let path = builds.hull.folder().join("only.tar");
+    builds.hull.ok(&["save", "-o", path.to_str().unwrap(), "only"]);
+    let found = std::process::Command::new("grep")
+        .args(["-c", "only-in-the-context"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "0");
+    builds.finish();
+}
