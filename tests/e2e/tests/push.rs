@@ -283,3 +283,22 @@ fn privileged_a_commit_is_pushed_and_runs_elsewhere() {
     far.finish();
     hull.finish();
 }
+
+#[test]
+fn privileged_a_build_is_pushed_compressed() {
+    let Some(hull) = Hull::new() else { return };
+    let Some(registry) = DebianRegistry::start() else { return };
+    let context = hull.folder().join("context");
+    std::fs::create_dir(&context).unwrap();
+    std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY data /data\n").unwrap();
+    std::fs::write(context.join("data"), text(300_000)).unwrap();
+    let name = format!("{}/built:1", registry.address());
+    hull.ok(&["build", "-q", "-t", &name, &context.display().to_string()]);
+    let digest = digest_in(&hull.ok(&["push", &name]));
+    let sent = manifest_of(&registry, "built", "1");
+    assert_eq!(sent["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+    assert!(sent["layers"][0]["size"].as_u64().unwrap() < 100_000, "{sent}");
+    assert_eq!(digest_in(&hull.ok(&["push", &name])), digest);
+    hull.ok(&["system", "prune", "-a", "-f"]);
+    hull.finish();
+}

@@ -18,11 +18,8 @@ use super::chain::Chain;
 use super::progress::{Progress, now};
 use super::stage::Done;
 use crate::error::ApiError;
-use crate::images::{ForBuilds, Images, Parent, ResolvedImage, new_name};
+use crate::images::{ForBuilds, Images, ORIGIN_BUILD, Parent, ResolvedImage, new_name};
 use crate::worker_stream::failed;
-
-/// Where records of built images say they come from.
-const ORIGIN: &str = "build";
 
 /// A stage that was built, as an image.
 pub(super) struct Image {
@@ -258,7 +255,7 @@ impl Exporting<'_> {
             let record = ImageRecord {
                 descriptor: descriptor.clone(),
                 created: now(),
-                origin: ORIGIN.to_owned(),
+                origin: ORIGIN_BUILD.to_owned(),
             };
             store.put_image(&record).map_err(|error| internal(&error))?;
         }

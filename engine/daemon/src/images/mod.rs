@@ -66,6 +66,9 @@ const ORIGIN_DOCKER_ARCHIVE: &str = "docker-archive";
 /// The same for imported root file systems.
 const ORIGIN_IMPORT: &str = "import";
 
+/// The same for images that were built.
+pub(crate) const ORIGIN_BUILD: &str = "build";
+
 /// The same for images made of a container.
 const ORIGIN_COMMIT: &str = "commit";
 
@@ -75,7 +78,7 @@ pub(crate) const ORIGIN_PUSH: &str = "push";
 /// Whether a manifest was made here, for something that came without: its digest is nothing anybody
 /// else could know.
 fn is_made_here(origin: &str) -> bool {
-    matches!(origin, ORIGIN_COMMIT | ORIGIN_DOCKER_ARCHIVE | ORIGIN_IMPORT)
+    matches!(origin, ORIGIN_BUILD | ORIGIN_COMMIT | ORIGIN_DOCKER_ARCHIVE | ORIGIN_IMPORT)
 }
 
 /// What operations on images need.
