@@ -68,6 +68,7 @@ fn privileged_a_pushed_image_runs_without_a_pull() {
         assert_eq!(server.stop(), Some(0));
         let listed = hull.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
         assert_eq!(listed, "localhost:5000/team/probe:v1");
+        assert_ne!(hull.ok(&["images", "--format", "{{.Size}}"]), "0B");
         assert_eq!(hull.ok(&["system", "check", "--deep"]).lines().count(), 1);
         let view = hull.json(&["run", "--rm", "localhost:5000/team/probe:v1", "/probe", "view"]);
         assert!(view.is_object());

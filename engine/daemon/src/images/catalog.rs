@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hull_oci::{Digest, Reference};
+use hull_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, Reference};
 use hull_store::{ContainerRecord, ImageRecord, Store};
 
 use super::failure::StoreError;
@@ -99,9 +99,21 @@ impl Image {
     /// Bytes of its layers, uncompressed.
     pub(super) fn size(&self, store: &Store) -> u64 {
         let diff_ids = &self.selected.config.rootfs.diff_ids;
-        // A layer that `check` would miss is no reason to list nothing.
-        let sizes = diff_ids.iter().filter_map(|diff_id| store.layers().info(diff_id).ok());
-        sizes.map(|info| info.tar_size).sum()
+        let sizes = diff_ids.iter().enumerate().map(|(place, diff_id)| {
+            store
+                .layers()
+                .info(diff_id)
+                .map_or_else(|_| self.packed(store, place), |it| it.tar_size)
+        });
+        sizes.sum()
+    }
+
+    /// What a layer takes that was pushed to a registry of ours and never used: as it came. A layer
+    /// that `check` would miss is no reason to list nothing.
+    fn packed(&self, store: &Store, place: usize) -> u64 {
+        let read = store.blobs().read(&self.selected.manifest, MAX_MANIFEST_BYTES).ok();
+        let manifest = read.and_then(|bytes| Manifest::parse(&bytes).ok());
+        manifest.and_then(|manifest| Some(manifest.layers.get(place)?.size)).unwrap_or(0)
     }
 }
 
