@@ -14,8 +14,13 @@ use hull_test_support::busybox::static_busybox;
 use hull_test_support::{Hull, needs};
 use serde_json::Value;
 
-/// What differs on purpose: file, what, why.
-const DIFFERENCES: &[(&str, &str, &str)] = &[];
+/// What is known to differ: file, what, why.
+const DIFFERENCES: &[(&str, &str, &str)] = &[(
+    "63-replaced-stage",
+    "a stage cannot begin with build context",
+    "a directory in the place of a stage is refused by Hull, with a clear error: files are copied \
+     and mounted from such a context, a stage cannot begin with it",
+)];
 
 /// One Dockerfile.
 struct Case {
@@ -273,20 +278,23 @@ fn privileged_dockerfiles_beside_buildkit() {
     hull.ok(&["load", "-i", &folder.join("base.tar").display().to_string()]);
 
     let mut report = Vec::new();
-    let mut same = 0;
+    let (mut same, mut alone) = (0, 0);
     for case in &cases {
         let mut found = Vec::new();
         compare(&hull, case, &mut found);
+        let differs = !found.is_empty();
         let name = &case.name;
         found.retain(|difference| {
             !DIFFERENCES.iter().any(|(file, what, _)| file == name && difference.contains(what))
         });
-        if found.is_empty() {
-            same += 1;
-        }
+        alone += usize::from(!differs && case.only_hull);
+        same += usize::from(!differs && !case.only_hull);
         report.extend(found.into_iter().map(|difference| format!("{name}: {difference}")));
     }
-    println!("{same} of {} Dockerfiles make the same image", cases.len());
+    println!(
+        "{same} of {} Dockerfiles make the same image, Hull alone builds {alone}",
+        cases.len()
+    );
     assert!(report.is_empty(), "{}", report.join("\n"));
     hull.finish();
 }
@@ -323,7 +331,8 @@ fn compare(hull: &Hull, case: &Case, found: &mut Vec<String>) {
     hull.ok(&["load", "-q", "-i", &archive.display().to_string()]);
     let by_docker = format!("c{name}");
     differences("image", &config(hull, &by_docker), &config(hull, &tag), found);
-    let (docker, ours) = (exported(hull, &by_docker, "docker"), exported(hull, &tag, "ours"));
+    let (docker, ours) =
+        (exported(hull, &by_docker, "tree-docker"), exported(hull, &tag, "tree-ours"));
     let names: std::collections::BTreeSet<&String> = docker.keys().chain(ours.keys()).collect();
     for path in names {
         match (docker.get(path), ours.get(path)) {
