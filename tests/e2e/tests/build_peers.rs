@@ -154,7 +154,7 @@ fn exported(hull: &Hull, image: &str, name: &str) -> BTreeMap<String, Entry> {
     let tar = folder.with_extension("export.tar");
     hull.ok(&["create", "--name", name, image, "x"]);
     hull.ok(&["export", "-o", &tar.display().to_string(), name]);
-    hull.ok(&["rm", name]);
+    hull.ok(&["rm", "-v", name]);
     std::fs::create_dir(&folder).unwrap();
     let unpacked = Command::new("tar").args(["-xpf"]).arg(&tar).arg("-C").arg(&folder).status();
     assert!(unpacked.unwrap().success());
