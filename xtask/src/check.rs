@@ -27,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "hull-daemon",
         &[
             "hull-api",
+            "hull-attestation",
             "hull-builder",
             "hull-events",
             "hull-oci",

@@ -82,6 +82,20 @@ pub struct BuildRequest {
     pub cache_to: Vec<BTreeMap<String, String>>,
     /// Tell for each step that ran why it was not in the cache.
     pub explain: bool,
+    /// Say how the image was built, in a statement beside it.
+    pub provenance: Option<Provenance>,
+    /// Say which packages are in it, in a statement beside it.
+    pub sbom: bool,
+}
+
+/// How much a statement of provenance says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provenance {
+    /// What went in.
+    Min,
+    /// Also the arguments, the Dockerfile and its steps.
+    Max,
 }
 
 /// Where files of a build come from.

@@ -16,4 +16,4 @@ pub use os_release::OsRelease;
 pub use packages::{DATABASES, Database, Ecosystem, Package, packages};
 pub use provenance::{Build, Material, Mode, provenance};
 pub use spdx::spdx;
-pub use statement::{PREDICATE_TYPE, STATEMENT_MEDIA_TYPE, Statement};
+pub use statement::{PREDICATE_TYPE, STATEMENT_MEDIA_TYPE, Statement, image_url};

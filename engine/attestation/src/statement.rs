@@ -40,8 +40,8 @@ impl Statement {
     }
 }
 
-/// `pkg:docker/registry/name@tag?platform=linux%2Famd64`
-fn image_url(name: &Reference, platform: &str) -> String {
+/// The package URL of an image: `pkg:docker/registry/name@tag?platform=linux%2Famd64`.
+pub fn image_url(name: &Reference, platform: &str) -> String {
     let familiar = name.familiar();
     let (name, tag) = match familiar.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, tag),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgMatches, Command};
-use hull_api::build::{BuildRequest, Output, Secret};
+use hull_api::build::{BuildRequest, Output, Provenance, Secret};
 
 use super::fields;
 use crate::options::{self, is_set, list, switch, text, texts, value};
@@ -137,9 +137,6 @@ pub(crate) fn request(matches: &ArgMatches) -> Result<BuildRequest> {
         // Docker: who asks for it on the command line has allowed it.
         allow.push("network.host".to_owned());
     }
-    for name in ["provenance", "sbom"] {
-        attestation(name, text(matches, name))?;
-    }
     Ok(BuildRequest {
         contexts: contexts(&texts(matches, "build-context"))?,
         build_args: build_args(&texts(matches, "build-arg"), |name| std::env::var(name).ok()),
@@ -178,17 +175,28 @@ pub(crate) fn request(matches: &ArgMatches) -> Result<BuildRequest> {
             .map(|word| cache("cache-to", word))
             .collect::<Result<_>>()?,
         explain: is_set(matches, "explain"),
+        provenance: provenance(text(matches, "provenance"))?,
+        sbom: sbom(text(matches, "sbom"))?,
         ..BuildRequest::default()
     })
 }
 
-/// Attestations are made on demand, and not yet: saying no is fine.
-fn attestation(name: &str, value: Option<&str>) -> Result<()> {
+/// `--provenance`: nothing is said unless it is asked for.
+fn provenance(value: Option<&str>) -> Result<Option<Provenance>> {
     match value {
-        None | Some("false" | "0" | "disabled=true") => Ok(()),
-        Some(value) => {
-            bail!("--{name} {value}: attestations are not made, --{name}=false is understood")
-        }
+        None | Some("false" | "0" | "disabled=true") => Ok(None),
+        Some("true" | "1" | "mode=min") => Ok(Some(Provenance::Min)),
+        Some("mode=max") => Ok(Some(Provenance::Max)),
+        Some(value) => bail!("--provenance {value}: it is true, false, mode=min or mode=max"),
+    }
+}
+
+/// `--sbom`: it is made by the engine itself, which runs no image for that.
+fn sbom(value: Option<&str>) -> Result<bool> {
+    match value {
+        None | Some("false" | "0" | "disabled=true") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(value) => bail!("--sbom {value}: it is true or false; generators are not run"),
     }
 }
 
@@ -573,8 +581,20 @@ mod tests {
         refused(&["--shm-size", "x"], "shm-size");
         refused(&["--ulimit", "x"], "invalid ulimit");
         refused(&["--add-host", "x"], "add-host");
-        refused(&["--provenance", "mode=max"], "attestations are not made");
-        assert!(parsed(&["--provenance=false", "--sbom=false"]).is_ok());
+        refused(&["--provenance", "mode=much"], "mode=min or mode=max");
+        refused(&["--sbom", "generator=x"], "generators are not run");
+    }
+
+    #[test]
+    fn attestations() {
+        let of = |words: &[&str]| {
+            let request = parsed(words).unwrap();
+            (request.provenance, request.sbom)
+        };
+        assert_eq!(of(&[]), (None, false));
+        assert_eq!(of(&["--provenance=false", "--sbom=false"]), (None, false));
+        assert_eq!(of(&["--provenance=true", "--sbom=true"]), (Some(Provenance::Min), true));
+        assert_eq!(of(&["--provenance", "mode=max"]), (Some(Provenance::Max), false));
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl<'s> Copy<'s> {
                 }
                 CopySource::Url { url, checksum: Some(checksum) } => {
                     inputs.add(format!("the checksum of {url}"), checksum);
+                    build.fetcher.note_promised(url, checksum);
                     let (url, checksum) = (url.clone(), checksum.clone());
                     Taken::File { url, checksum }
                 }

@@ -14,6 +14,7 @@ use hull_store::{ImageRecord, Lease, Store};
 use hull_worker::client::{Worker, run as run_job};
 use hull_worker::job::{ExtractOptions, Job, Method};
 
+use super::attest::{self, Origin};
 use super::chain::Chain;
 use super::progress::{Progress, now};
 use super::stage::Done;
@@ -29,6 +30,7 @@ pub(super) struct Image {
     base: Option<ResolvedImage>,
     /// Layers of the base.
     inherited: usize,
+    origin: Origin,
 }
 
 /// Exports images of one build.
@@ -145,6 +147,7 @@ impl Image {
         plan: &Plan,
         done: &Done,
         base: Option<ResolvedImage>,
+        origin: Origin,
     ) -> Result<Self, ApiError> {
         let target = plan.target();
         let layers = done.chain.layers()?;
@@ -177,6 +180,7 @@ impl Image {
             chain: done.chain.clone(),
             base,
             inherited,
+            origin,
         })
     }
 }
@@ -233,6 +237,11 @@ impl Exporting<'_> {
             descriptor.platform = Some(image.platform.clone());
             manifests.push(descriptor);
         }
+        let mut said = Vec::new();
+        for (image, descriptor) in images.iter().zip(&manifests) {
+            said.extend(self.attest(image, descriptor)?);
+        }
+        manifests.extend(said);
         // Everything below is on disk before anything refers to it.
         self.store.layers().settle()?;
         let descriptor = match manifests.as_slice() {
@@ -285,6 +294,31 @@ impl Exporting<'_> {
         ];
         result.metadata = metadata.map(|(name, value)| (name.to_owned(), value)).into();
         Ok(())
+    }
+
+    /// Says of an image what is asked for; the descriptor of the manifest that says it.
+    fn attest(
+        &self,
+        image: &Image,
+        descriptor: &Descriptor,
+    ) -> Result<Option<Descriptor>, ApiError> {
+        if !attest::is_wanted(self.request) {
+            return Ok(None);
+        }
+        let root = image.chain.view(self.store)?;
+        let documents = attest::documents(
+            self.request,
+            self.worker,
+            &root,
+            (descriptor, &image.platform),
+            &names(self.request)?,
+            &image.origin,
+            image.config.created.as_deref().unwrap_or_default(),
+        )?;
+        for document in &documents {
+            self.put(&document.descriptor.digest, &document.bytes)?;
+        }
+        Ok(documents.into_iter().last().map(|manifest| manifest.descriptor))
     }
 
     /// Writes config and manifest of one image.

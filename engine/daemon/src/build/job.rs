@@ -23,11 +23,12 @@ use hull_worker::client::run as run_job;
 use hull_worker::job::{Answer, Job, Limits};
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::attest::{self, Origin};
 use super::bases::{self, Named};
 use super::chain::{Chain, Link};
 use super::context::{self, Tree};
 use super::export::{self, Image};
-use super::progress::{Activity, Progress, cancelled};
+use super::progress::{Activity, Progress, cancelled, now};
 use super::remote::{self, Fetcher};
 use super::stage::{self, Done};
 use crate::error::ApiError;
@@ -60,6 +61,7 @@ pub(super) struct Build<'a> {
     pub(super) packers: Permits,
     /// Names this build among others for explanations.
     pub(super) identity: String,
+    began: String,
     file: &'a Text,
     inputs: &'a Inputs,
     bases: BTreeMap<StageId, ResolvedImage>,
@@ -78,6 +80,7 @@ struct Inputs {
 /// The Dockerfile.
 struct Text {
     name: String,
+    bytes: Vec<u8>,
     dockerfile: Dockerfile,
 }
 
@@ -184,6 +187,7 @@ pub(super) fn run(
     // Goes last: when its files are gone, so is everything else of the build.
     let area = store.work_area().map_err(|error| plain(error.into()))?;
     let lease = store.lease().map_err(|error| plain(error.into()))?;
+    let began = now();
     let fetcher = Fetcher::new(engine, store, &worker, &area);
     export::check(request).map_err(plain)?;
 
@@ -233,6 +237,7 @@ pub(super) fn run(
             permits: Permits::new(cores.max(2)),
             packers: Permits::new(cores.max(2)),
             identity: format!("{}\0{}\0{:?}", inputs.identity, file.name, request.target),
+            began: began.clone(),
             file: &file,
             inputs: &inputs,
             bases,
@@ -295,7 +300,7 @@ fn load(
     let ignore = ignore(request, &root, &name).map_err(plain)?;
     let known = store.stat_cache(&identity).map_err(|error| plain(error.into()))?;
     let context = Arc::new(Tree::of_context(root, ignore, known));
-    Ok((Text { name, dockerfile }, Inputs { context, identity }))
+    Ok((Text { name, bytes: text, dockerfile }, Inputs { context, identity }))
 }
 
 /// The context's root, the name under which digests of its files are kept, and the Dockerfile
@@ -480,7 +485,7 @@ impl<'a> Build<'a> {
         let target = self.plan.target();
         let done = self.done(target.id).map_err(plain)?;
         let base = self.root_base(target.id);
-        export::Image::new(self.plan, &done, base).map_err(plain)
+        export::Image::new(self.plan, &done, base, self.origin()).map_err(plain)
     }
 
     /// Keeps what was learnt of files of named contexts.
@@ -488,6 +493,22 @@ impl<'a> Build<'a> {
         let trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
         let contexts = trees.iter().filter(|(source, _)| matches!(source, Source::Named(_)));
         contexts.filter(|(_, tree)| !tree.owners).try_for_each(|(_, tree)| tree.keep(self.store))
+    }
+
+    /// How it was built, for statements about it.
+    fn origin(&self) -> Origin {
+        let platform = self.plan.target().platform.to_string();
+        for base in self.bases.values() {
+            self.fetcher.note_image(base, &platform);
+        }
+        let reproducible = self.plan.source_date_epoch.is_some();
+        Origin {
+            file_name: self.file.name.clone(),
+            dockerfile: self.file.bytes.clone(),
+            steps: attest::steps(self.plan),
+            materials: self.fetcher.materials(),
+            times: (!reproducible).then(|| (self.began.clone(), now())),
+        }
     }
 
     /// The image at the bottom of a stage's chain.
@@ -588,6 +609,7 @@ impl<'a> Build<'a> {
         let platform = &self.plan.target().platform;
         let image =
             bases::image(self.store, self.registries, self.request.pull, name, platform, false)?;
+        self.fetcher.note_image(&image, &platform.to_string());
         for layer in &image.layers {
             self.lease.add(layer)?;
         }

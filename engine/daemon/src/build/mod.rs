@@ -21,6 +21,7 @@
 //! through one descriptor; archives are unpacked and layers made by sealed workers.
 
 mod arguments;
+mod attest;
 mod bases;
 mod chain;
 mod classic;

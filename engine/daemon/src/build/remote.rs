@@ -4,6 +4,7 @@
 //! fetched when its files are needed, which is not so if the step's result is known: a commit says
 //! all that is in it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hull_api::ErrorKind;
+use hull_attestation::{Material, image_url};
 use hull_builder::ignore::Ignore;
 use hull_builder::remote::GitRemote;
 use hull_oci::{Algorithm, Digest, Hasher};
@@ -25,7 +27,7 @@ use super::context::{self, Tree};
 use super::job::unexpected;
 use super::unpack;
 use crate::error::ApiError;
-use crate::images::{RemoteError, anonymous};
+use crate::images::{RemoteError, ResolvedImage, anonymous};
 use crate::service::Engine;
 use crate::worker_stream::failed;
 
@@ -48,6 +50,8 @@ pub(super) struct Fetcher<'a> {
     worker: &'a Path,
     area: &'a WorkArea<'a>,
     transfer: Mutex<Option<Arc<Transfer>>>,
+    /// What went into the build.
+    materials: Mutex<BTreeSet<Material>>,
 }
 
 /// A file that was fetched, alone in a directory.
@@ -82,11 +86,40 @@ impl<'a> Fetcher<'a> {
         worker: &'a Path,
         area: &'a WorkArea<'a>,
     ) -> Self {
-        Self { engine, store, worker, area, transfer: Mutex::default() }
+        let (transfer, materials) = (Mutex::default(), Mutex::default());
+        Self { engine, store, worker, area, transfer, materials }
     }
 
     pub(super) fn worker(&self) -> &'a Path {
         self.worker
+    }
+
+    /// What went into the build so far, sorted.
+    pub(super) fn materials(&self) -> Vec<Material> {
+        let materials = self.materials.lock().unwrap_or_else(PoisonError::into_inner);
+        materials.iter().cloned().collect()
+    }
+
+    /// Notes an image that files come from.
+    pub(super) fn note_image(&self, image: &ResolvedImage, platform: &str) {
+        if let Some(name) = &image.reference {
+            let digest = &image.manifest_digest;
+            let url = image_url(name, platform);
+            self.note(url, digest.algorithm().as_str(), digest.hex());
+        }
+    }
+
+    /// Notes a file whose digest is written down.
+    pub(super) fn note_promised(&self, url: &str, checksum: &str) {
+        if let Some((algorithm, hex)) = checksum.split_once(':') {
+            self.note(url.to_owned(), algorithm, hex);
+        }
+    }
+
+    fn note(&self, uri: String, algorithm: &str, hex: &str) {
+        let digest = BTreeMap::from([(algorithm.to_owned(), hex.to_owned())]);
+        let mut materials = self.materials.lock().unwrap_or_else(PoisonError::into_inner);
+        materials.insert(Material { uri, digest });
     }
 
     fn transfer(&self) -> Result<Arc<Transfer>, ApiError> {
@@ -115,6 +148,7 @@ impl<'a> Fetcher<'a> {
                 "{url} has digest {digest}, --checksum says {promised}"
             )));
         }
+        self.note(url.to_owned(), digest.algorithm().as_str(), digest.hex());
         let name = name_of(url, told.disposition.as_deref());
         let directory = self.area.directory()?;
         let modified = told.modified.as_deref().and_then(http_date).unwrap_or(0);
@@ -151,6 +185,7 @@ impl<'a> Fetcher<'a> {
                 )));
             }
         }
+        self.note(remote.url.clone(), "sha1", &found);
         let without_submodules = remote.submodules == Some(false);
         Ok(Commit { url: remote.url, commit: found, directory, without_submodules })
     }
