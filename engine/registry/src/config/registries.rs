@@ -1,30 +1,6 @@
 //! `registries.toml`: what the operator says about registries.
 //!
-//! ```toml
-//! offline = false                          # true: refuse everything that needs a network
-//! insecure = ["lab.example:5000", "10.0.0.0/8"]
-//!                                          # hosts, or ranges of the addresses that are dialled, whose
-//!                                          # certificate is not checked, and that may be spoken to
-//!                                          # without TLS where they do not answer to it.
-//!                                          # 127.0.0.0/8 and ::1 always are, unless they have a `ca`
-//! stall-timeout = 30                       # seconds without data before a connection is given up
-//! attempts = 6                             # how often in a row without any progress
-//!
-//! [registry."docker.io"]                   # by the name in references
-//! mirrors = ["https://mirror.example/hub"] # tried in this order, then the registry itself;
-//!                                          # one named with http:// is spoken to without TLS
-//! realms = ["login.example.org"]           # token servers, beside those of the registry's own
-//!                                          # domain, that may be sent its credentials
-//! blocked = true                           # nothing is pulled from it or pushed to it
-//!
-//! [registry."registry.example:5000"]       # by host, for a registry or a mirror
-//! ca = "/etc/hull/example.pem"             # trusted for it beside the system's
-//! client-certificate = "/etc/hull/client.pem"
-//! client-key = "/etc/hull/client.key"
-//!
-//! [registry."*"]                           # mirrors of every registry; asked with `?ns=<registry>`
-//! mirrors = ["https://cache.example"]
-//! ```
+//! Every key and what it means: `examples/registries.toml`.
 //!
 //! Of Docker's `daemon.json` the keys `registry-mirrors` and `insecure-registries` are read too.
 
@@ -318,6 +294,18 @@ fn value(key: &str, reason: impl std::fmt::Display) -> ParseRegistriesError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_documented_is_understood() {
+        let text = include_str!("../../../../examples/registries.toml");
+        let registries = Registries::parse(text).unwrap();
+        assert!(!registries.offline() && registries.blocked("docker.io"));
+        assert_eq!(registries.stall(), Duration::from_secs(DEFAULT_STALL));
+        assert_eq!(registries.attempts(), DEFAULT_ATTEMPTS);
+        let mirrors: Vec<String> =
+            registries.mirrors("other.example").map(|url| url.authority().to_string()).collect();
+        assert_eq!(mirrors, ["cache.example"]);
+    }
 
     const WHOLE: &str = r#"
         offline = true

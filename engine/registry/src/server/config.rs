@@ -1,63 +1,6 @@
 //! What the operator says: `registry.toml`.
 //!
-//! ```toml
-//! addr = "127.0.0.1:5000"      # where to listen
-//! name = "localhost:5000"      # of its repositories in the store: localhost:5000/app is served
-//!                              # as app; the address where absent
-//! url = "https://hub.example"  # how clients reach it, where a proxy is between
-//! htpasswd = "/etc/hull/users" # bcrypt hashes, one user a line: htpasswd -B
-//! challenge = "bearer"         # or "basic": how clients are asked to authenticate
-//! plain_passwords = false      # take passwords without TLS from other hosts
-//! sparse_indexes = false       # take indexes that list what was not pushed
-//! metrics = "this-host"        # who may read /metrics: "nobody", "this-host", "everyone"
-//! page = true                  # show repositories at / to people with a browser
-//!
-//! [tls]
-//! cert = "/etc/hull/cert.pem"  # chain, the server's own first
-//! key = "/etc/hull/key.pem"
-//! client_ca = "/etc/hull/ca.pem"   # only clients with a certificate of this authority
-//!
-//! [[rule]]                     # what no rule allows is refused
-//! repositories = ["team/**"]   # * within a component, ** across
-//! users = ["alice", "bob"]     # "*": every user; "anonymous": everybody
-//! allow = ["pull", "push", "delete"]
-//!
-//! [quota]
-//! repositories = 100
-//! repository_bytes = "10GB"
-//! bytes = "100GB"
-//!
-//! [limits]
-//! requests_per_second = 50     # of one client (of IPv6: one /64); none where absent
-//! burst = 200
-//! connections = 1024
-//! connections_per_client = 128
-//! upload = "100GB"             # largest blob
-//! stall = "60s"                # a client that sends or takes nothing for so long is given up
-//! grace = "10s"                # for requests at work when the server is told to stop
-//!
-//! [collect]
-//! interval = "1h"              # between two collections; "0s": never
-//! uploads = "24h"              # unfinished uploads are removed after
-//! untagged = "720h"            # manifests without tag are removed after; "0s": never
-//!
-//! [[retention]]                # the first whose repositories fit counts
-//! repositories = ["**"]
-//! keep_last = 10               # tags, the latest first
-//! keep = ["v*", "latest"]      # tags that stay whatever their number and age
-//! max_age = "2160h"            # tags that were not set again for so long go
-//!
-//! [[mirror]]
-//! prefix = "hub"               # hub/library/busybox is fetched, when somebody asks for it,
-//! upstream = "docker.io"       # from docker.io/library/busybox, and kept
-//! refresh = "5m"               # how long what a tag names is believed
-//! username = "reader"          # to the other registry
-//! password_file = "/etc/hull/hub-password"
-//!
-//! [scrub]
-//! interval = "168h"            # between two readings of everything; "0s": never
-//! bytes_per_second = "50MB"
-//! ```
+//! Every key and what it means: `examples/registry.toml`.
 //!
 //! Where there are no rules: with users, every user may do everything and nobody else anything;
 //! without, everybody may do everything on a loopback address and pull on any other.
@@ -610,16 +553,8 @@ mod tests {
 
     #[test]
     fn what_is_documented_is_understood() {
-        let source = include_str!("config.rs");
-        let text: String = source
-            .lines()
-            .filter_map(|line| line.strip_prefix("//! "))
-            .skip_while(|line| *line != "```toml")
-            .skip(1)
-            .take_while(|line| *line != "```")
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let config = read(&text).unwrap();
+        let text = include_str!("../../../../examples/registry.toml");
+        let config = read(text).unwrap();
         assert_eq!(config.name, "localhost:5000");
         assert_eq!(config.quota.bytes, Some(100 << 30));
         assert_eq!(config.retention[0].max_age, Some(Duration::from_secs(2160 * 3600)));
