@@ -26,8 +26,9 @@ pub(crate) async fn line(question: &str, signals: &Signals) -> Result<String> {
 /// # Errors
 /// The same.
 pub(crate) async fn secret(question: &str, signals: &Signals) -> Result<String> {
-    ask(question)?;
+    // Before the question is seen: an answer may come at once.
     let hidden = NoEcho::enter();
+    ask(question)?;
     let answer = signals.unless(read(&mut Input::open())).await;
     drop(hidden);
     // The end of the line was not shown either.
