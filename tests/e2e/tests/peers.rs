@@ -1,60 +1,24 @@
 //! Images that other engines saved.
 
-use std::process::Command;
-
-use hull_test_support::busybox::static_busybox;
-use hull_test_support::{Hull, needs};
-
-/// Runs a shell script in the peers' root and returns what it printed.
-#[track_caller]
-fn in_peers(words: &[String], script: &str) -> String {
-    let mut command = Command::new(&words[0]);
-    let output = command.args(&words[1..]).args(["bash", "-c", script]).output();
-    let output = output.expect("the peers' program starts");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Hull, the words of the peers, and a root tar in the test's folder: its name as seen there.
-fn set_up() -> Option<(Hull, Vec<String>, String)> {
-    if !needs::full() {
-        return None;
-    }
-    let peers = needs::peers()?;
-    let hull = Hull::new()?;
-    let busybox = std::fs::read(static_busybox()?).ok()?;
-    let tar = hull_test_support::busybox::base_tar()
-        .file("bin/busybox", 0o755, &busybox)
-        .symlink("bin/sh", "busybox");
-    hull.file("root.tar", &tar.finish());
-    let inside = hull.folder().strip_prefix("/tmp").ok()?.display().to_string();
-    Some((hull, peers, format!("/host/{inside}")))
-}
+use hull_test_support::Hull;
+use hull_test_support::peers::Peers;
 
 #[test]
 fn privileged_image_saved_by_docker() {
-    let Some((hull, peers, folder)) = set_up() else { return };
-    let script = format!(
-        "set -e; cd {folder}; mkdir -p docker exec
-         dockerd --data-root $PWD/docker --exec-root $PWD/exec -H unix://$PWD/docker.sock \
-             --pidfile $PWD/pid --bridge none --iptables=false --ip6tables=false >log 2>&1 &
-         daemon=$!; trap 'kill $daemon; wait $daemon || true; umount -R docker 2>/dev/null || true' EXIT
-         export DOCKER_HOST=unix://$PWD/docker.sock
-         for n in $(seq 100); do docker version >/dev/null 2>&1 && break; sleep 0.2; done
-         docker import --change 'CMD [\"sh\", \"-c\", \"echo from docker\"]' root.tar saved:v1 >&2
-         docker save -o saved.tar saved:v1; docker images -q --no-trunc saved:v1"
-    );
-    let id = in_peers(&peers, &script);
+    let Some((hull, peers, folder)) = Peers::beside_hull() else { return };
+    let script =
+        "docker import --change 'CMD [\"sh\", \"-c\", \"echo from docker\"]' root.tar saved:v1 >&2
+        docker save -o saved.tar saved:v1; docker images -q --no-trunc saved:v1";
+    let id = peers.run_with_docker(&folder, script);
     hull.ok(&["load", "-i", &hull.folder().join("saved.tar").display().to_string()]);
     assert_eq!(hull.ok(&["run", "--rm", "saved:v1"]), "from docker");
-    assert_eq!(hull.ok(&["images", "-q", "--no-trunc", "saved:v1"]), id.trim());
+    assert_eq!(hull.ok(&["images", "-q", "--no-trunc", "saved:v1"]), id);
     hull.finish();
 }
 
 #[test]
 fn privileged_image_saved_by_podman() {
-    let Some((hull, peers, folder)) = set_up() else { return };
+    let Some((hull, peers, folder)) = Peers::beside_hull() else { return };
     for format in ["docker-archive", "oci-archive"] {
         let script = format!(
             "set -e; cd {folder}; podman=\"podman --root $PWD/podman --runroot $PWD/podman-run \
@@ -63,7 +27,7 @@ fn privileged_image_saved_by_podman() {
                  localhost/saved:{format} >&2
              rm -f saved.tar; $podman save --format {format} -o saved.tar localhost/saved:{format} >&2"
         );
-        in_peers(&peers, &script);
+        peers.run(&script);
         hull.ok(&["load", "-i", &hull.folder().join("saved.tar").display().to_string()]);
         let image = format!("localhost/saved:{format}");
         assert_eq!(hull.ok(&["run", "--rm", &image]), "from podman");
@@ -71,25 +35,11 @@ fn privileged_image_saved_by_podman() {
     hull.finish();
 }
 
-/// A dockerd of this test's own, as words before a script: the script runs with `docker` reaching
-/// it in `folder`.
-fn with_docker(folder: &str, script: &str) -> String {
-    format!(
-        "set -e; cd {folder}; mkdir -p docker exec
-         dockerd --data-root $PWD/docker --exec-root $PWD/exec -H unix://$PWD/docker.sock \
-             --pidfile $PWD/pid --bridge none --iptables=false --ip6tables=false >log 2>&1 &
-         daemon=$!; trap 'kill $daemon; wait $daemon || true; umount -R docker 2>/dev/null || true' EXIT
-         export DOCKER_HOST=unix://$PWD/docker.sock
-         for n in $(seq 100); do docker version >/dev/null 2>&1 && break; sleep 0.2; done
-         {script}"
-    )
-}
-
 /// What Hull commits and saves, Docker and Podman load: the same ID, and the same tree, file by
 /// file.
 #[test]
 fn privileged_image_committed_and_saved_by_hull() {
-    let Some((hull, peers, folder)) = set_up() else { return };
+    let Some((hull, peers, folder)) = Peers::beside_hull() else { return };
     let root = hull.folder().join("root.tar").display().to_string();
     for mode in ["erofs", "unpack"] {
         let hull = Hull::new().expect("root").with_env("HULL_LAYER_MODE", mode);
@@ -106,7 +56,7 @@ fn privileged_image_committed_and_saved_by_hull() {
         hull.ok(&["create", "--name", "again", "made:v1"]);
         let exported = std::path::Path::new(&root).with_file_name("hull.tar");
         hull.ok(&["export", "-o", &exported.display().to_string(), "again"]);
-        let script = with_docker(
+        let said = peers.run_with_docker(
             &folder,
             "docker load -q -i made.tar >&2; docker rm -f again >/dev/null 2>&1 || true
              docker create --name again made:v1 >/dev/null; docker export again > docker.tar
@@ -116,7 +66,6 @@ fn privileged_image_committed_and_saved_by_hull() {
              podman=\"podman --root $PWD/podman --runroot $PWD/podman-run --storage-driver vfs\"
              $podman load -q -i made.tar >&2; $podman images -q --no-trunc made:v1",
         );
-        let said = in_peers(&peers, &script);
         let id = hull.ok(&["images", "-q", "--no-trunc", "made:v1"]);
         assert_eq!(said.lines().collect::<Vec<_>>(), ["new", &id, &id], "{mode}");
         hull.finish();
@@ -127,7 +76,7 @@ fn privileged_image_committed_and_saved_by_hull() {
 /// Copies in and out, named, refused and owned as Docker does: the same script, both engines.
 #[test]
 fn privileged_copies_as_docker_makes_them() {
-    let Some((hull, peers, folder)) = set_up() else { return };
+    let Some((hull, peers, folder)) = Peers::beside_hull() else { return };
     let root = hull.folder().join("root.tar").display().to_string();
     hull.ok(&["import", &root, "base"]);
     let script = hull.file("copies.sh", include_bytes!("peers/copies.sh"));
@@ -140,11 +89,10 @@ fn privileged_copies_as_docker_makes_them() {
         .env("HULL_EXEC_ROOT", hull.exec_root());
     let output = command.output().expect("bash starts");
     let ours = String::from_utf8_lossy(&output.stdout).into_owned();
-    let run = with_docker(
+    let theirs = peers.run_with_docker(
         &folder,
         "docker import root.tar base >/dev/null; bash copies.sh docker base $PWD/by-docker",
     );
-    let theirs = in_peers(&peers, &run);
     let cases = ours.lines().filter(|line| line.starts_with("--- ")).count();
     assert!(cases > 50, "{cases} cases\n{ours}");
     for (place, (our, their)) in ours.lines().zip(theirs.lines()).enumerate() {

@@ -1,45 +1,22 @@
 //! Images that other engines pushed, pulled by Hull, and the other way round; between them stands
 //! Debian's registry, which neither wrote.
 
-use std::process::Command;
-
-use hull_test_support::busybox::static_busybox;
+use hull_test_support::Hull;
+use hull_test_support::peers::Peers;
 use hull_test_support::registry::DebianRegistry;
-use hull_test_support::{Hull, needs};
-
-/// Runs a shell script in the peers' root and returns what it printed.
-#[track_caller]
-fn in_peers(words: &[String], script: &str) -> String {
-    let mut command = Command::new(&words[0]);
-    let output = command.args(&words[1..]).args(["bash", "-c", script]).output();
-    let output = output.expect("the peers' program starts");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
 
 struct Setting {
     hull: Hull,
     registry: DebianRegistry,
-    peers: Vec<String>,
+    peers: Peers,
     /// The test's folder as the peers see it. It holds `root.tar`.
     folder: String,
 }
 
 fn set_up() -> Option<Setting> {
-    if !needs::full() {
-        return None;
-    }
-    let peers = needs::peers()?;
+    let (hull, peers, folder) = Peers::beside_hull()?;
     let registry = DebianRegistry::start()?;
-    let hull = Hull::new()?;
-    let busybox = std::fs::read(static_busybox()?).ok()?;
-    let tar = hull_test_support::busybox::base_tar()
-        .file("bin/busybox", 0o755, &busybox)
-        .symlink("bin/sh", "busybox");
-    hull.file("root.tar", &tar.finish());
-    let inside = hull.folder().strip_prefix("/tmp").ok()?.display().to_string();
-    Some(Setting { hull, registry, peers, folder: format!("/host/{inside}") })
+    Some(Setting { hull, registry, peers, folder })
 }
 
 impl Setting {
@@ -52,7 +29,7 @@ impl Setting {
     fn digest(&self, image: &str) -> String {
         let format = "--format '{{.Digest}}'";
         let script = format!("skopeo inspect --tls-verify=false {format} docker://{image}");
-        in_peers(&self.peers, &script)
+        self.peers.run(&script)
     }
 
     /// Hull has an image under the digest that the registry has it under. (Manifests of one image
@@ -65,19 +42,6 @@ impl Setting {
     }
 }
 
-/// A dockerd of this test's own around a script.
-fn with_docker(folder: &str, script: &str) -> String {
-    format!(
-        "set -e; cd {folder}; mkdir -p docker exec home; export HOME=$PWD/home
-         dockerd --data-root $PWD/docker --exec-root $PWD/exec -H unix://$PWD/docker.sock \
-             --pidfile $PWD/pid --bridge none --iptables=false --ip6tables=false >log 2>&1 &
-         daemon=$!; trap 'kill $daemon; wait $daemon || true; umount -R docker 2>/dev/null || true' EXIT
-         export DOCKER_HOST=unix://$PWD/docker.sock
-         for n in $(seq 100); do docker version >/dev/null 2>&1 && break; sleep 0.2; done
-         {script}"
-    )
-}
-
 #[test]
 fn privileged_images_between_docker_and_hull() {
     let Some(setting) = set_up() else { return };
@@ -88,7 +52,7 @@ fn privileged_images_between_docker_and_hull() {
     let change = "CMD [\"sh\", \"-c\", \"echo from hull\"]";
     hull.ok(&["import", "--change", change, &root, &ours]);
     hull.ok(&["push", "--quiet", &ours]);
-    let script = with_docker(
+    let said = setting.peers.run_with_docker(
         &setting.folder,
         &format!(
             "docker import --change 'CMD [\"sh\", \"-c\", \"echo from docker\"]' root.tar {theirs} >&2
@@ -97,7 +61,6 @@ fn privileged_images_between_docker_and_hull() {
              docker run --rm --network none {ours}"
         ),
     );
-    let said = in_peers(&setting.peers, &script);
     let [pushed, pulled, ran] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
     assert_eq!(ran, "from hull");
     let id = |image: &str| hull.ok(&["images", "-q", "--no-trunc", image]);
@@ -132,7 +95,7 @@ fn privileged_images_between_podman_and_hull() {
              $podman rmi -f {theirs} >&2",
             setting.folder
         );
-        in_peers(&setting.peers, &script);
+        setting.peers.run(&script);
         hull.ok(&["pull", &theirs]);
         setting.assert_same_digest(&theirs);
         assert_eq!(hull.ok(&["run", "--rm", &theirs]), "from podman");
@@ -155,7 +118,7 @@ fn privileged_images_between_podman_and_hull() {
              $podman image inspect --format '{{{{.Digest}}}}' {ours}; $podman rmi -f {ours} >&2",
             setting.folder
         );
-        assert_eq!(in_peers(&setting.peers, &script), setting.digest(&ours));
+        assert_eq!(setting.peers.run(&script), setting.digest(&ours));
         hull.ok(&["rmi", &ours]);
     }
     setting.hull.finish();
@@ -179,7 +142,7 @@ fn privileged_images_between_skopeo_and_hull() {
          skopeo copy -q $plain --dest-compress --dest-compress-format zstd --dest-force-compress-format \
              --format oci docker://{ours} docker://{copies}:zstd"
     );
-    in_peers(&setting.peers, &script);
+    setting.peers.run(&script);
     assert_eq!(setting.digest(&format!("{copies}:same")), setting.digest(&ours));
     hull.ok(&["rmi", &ours]);
     hull.ok(&["pull", "--all-tags", "--quiet", &copies]);

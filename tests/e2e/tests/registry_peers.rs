@@ -1,57 +1,14 @@
 //! Other engines' clients against our registry.
 
-use std::process::Command;
-
-use hull_test_support::busybox::static_busybox;
+use hull_test_support::peers::Peers;
 use hull_test_support::serve::{RegistryServer, pull};
-use hull_test_support::{Hull, needs};
 
 /// `alice` with the password `correct horse`.
 const USERS: &str = "alice:$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e\n";
 
-/// Runs a shell script in the peers' root and returns what it printed.
-#[track_caller]
-fn in_peers(words: &[String], script: &str) -> String {
-    let mut command = Command::new(&words[0]);
-    let output = command.args(&words[1..]).args(["bash", "-c", script]).output();
-    let output = output.expect("the peers' program starts");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// Hull, the words of the peers, and the test's folder as it is named there. It holds `root.tar`.
-fn set_up() -> Option<(Hull, Vec<String>, String)> {
-    if !needs::full() {
-        return None;
-    }
-    let peers = needs::peers()?;
-    let hull = Hull::new()?;
-    let busybox = std::fs::read(static_busybox()?).ok()?;
-    let tar = hull_test_support::busybox::base_tar()
-        .file("bin/busybox", 0o755, &busybox)
-        .symlink("bin/sh", "busybox");
-    hull.file("root.tar", &tar.finish());
-    let inside = hull.folder().strip_prefix("/tmp").ok()?.display().to_string();
-    Some((hull, peers, format!("/host/{inside}")))
-}
-
-/// A dockerd of this test's own around a script.
-fn with_docker(folder: &str, script: &str) -> String {
-    format!(
-        "set -e; cd {folder}; mkdir -p docker exec home; export HOME=$PWD/home
-         dockerd --data-root $PWD/docker --exec-root $PWD/exec -H unix://$PWD/docker.sock \
-             --pidfile $PWD/pid --bridge none --iptables=false --ip6tables=false >log 2>&1 &
-         daemon=$!; trap 'kill $daemon; wait $daemon || true; umount -R docker 2>/dev/null || true' EXIT
-         export DOCKER_HOST=unix://$PWD/docker.sock
-         for n in $(seq 100); do docker version >/dev/null 2>&1 && break; sleep 0.2; done
-         {script}"
-    )
-}
-
 #[test]
 fn privileged_docker_pushes_and_pulls() {
-    let Some((hull, peers, folder)) = set_up() else { return };
+    let Some((hull, peers, folder)) = Peers::beside_hull() else { return };
     let users = hull.file("users", USERS.as_bytes());
     for users in [None, Some(&users)] {
         let mut options = Vec::new();
@@ -66,7 +23,7 @@ fn privileged_docker_pushes_and_pulls() {
             ),
             None => String::new(),
         };
-        let script = with_docker(
+        let said = peers.run_with_docker(
             &folder,
             &format!(
                 "docker import --change 'CMD [\"sh\", \"-c\", \"echo from docker\"]' root.tar {address}/app:v1 >&2
@@ -77,7 +34,6 @@ fn privileged_docker_pushes_and_pulls() {
                  docker inspect --format '{{{{index .RepoDigests 0}}}}' {address}/app:v1"
             ),
         );
-        let said = in_peers(&peers, &script);
         let [pushed, pulled, digest] = said.lines().collect::<Vec<_>>()[..] else {
             panic!("{said}")
         };
@@ -96,7 +52,7 @@ fn privileged_docker_pushes_and_pulls() {
 
 #[test]
 fn privileged_podman_pushes_and_pulls() {
-    let Some((hull, peers, folder)) = set_up() else { return };
+    let Some((hull, peers, folder)) = Peers::beside_hull() else { return };
     let server = RegistryServer::start(&hull);
     let address = server.address();
     for kind in ["oci", "v2s2"] {
@@ -113,7 +69,7 @@ fn privileged_podman_pushes_and_pulls() {
                  $podman rmi -f $image >&2; $podman pull -q --tls-verify=false $image >&2
                  cat digest"
             );
-            let digest = in_peers(&peers, &script);
+            let digest = peers.run(&script);
             pull(&server.http(), &format!("podman/{kind}"), &digest);
             let name = format!("localhost:5000/podman/{kind}:{compression}");
             assert_eq!(hull.ok(&["run", "--rm", &name]), "from podman");
@@ -125,7 +81,7 @@ fn privileged_podman_pushes_and_pulls() {
 
 #[test]
 fn privileged_skopeo_copies_there_and_back() {
-    let Some((hull, peers, folder)) = set_up() else { return };
+    let Some((hull, peers, folder)) = Peers::beside_hull() else { return };
     let server = RegistryServer::start(&hull);
     let address = server.address();
     let root = hull.folder().join("root.tar").display().to_string();
@@ -143,7 +99,7 @@ fn privileged_skopeo_copies_there_and_back() {
          skopeo delete --tls-verify=false docker://{address}/skopeo/back:v1
          ! skopeo inspect --tls-verify=false docker://{address}/skopeo/back:v1 2>/dev/null"
     );
-    let said = in_peers(&peers, &script);
+    let said = peers.run(&script);
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines.len(), 4, "{said}");
     assert!(

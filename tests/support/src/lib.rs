@@ -13,6 +13,7 @@ pub mod http;
 pub mod image;
 pub mod leaks;
 pub mod needs;
+pub mod peers;
 pub mod registry;
 pub mod serve;
 pub mod shelf;
