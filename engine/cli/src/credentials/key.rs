@@ -179,6 +179,7 @@ mod tests {
         }
     }
 
+    /// GO-2026-6225 too: a host that only begins or ends as the one that was meant.
     #[test]
     fn cve_2021_41092_a_key_is_for_its_own_registry_alone() {
         let wanted = |registry: &str, repository: &str| Wanted {
