@@ -1,7 +1,11 @@
 //! Real software, on the root file systems that `cargo xtask fixtures` makes.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use hull_test_support::daemon::Daemon;
 use hull_test_support::{Hull, needs};
+use serde_json::json;
 
 use crate::driver::Builds;
 
@@ -72,6 +76,68 @@ fn privileged_a_c_program_in_two_stages() {
     let size = builds.hull.ok(&["image", "inspect", "--format", "{{.Size}}", "c"]);
     assert!(size.parse::<u64>().unwrap() < 4 << 20, "{size}");
     builds.finish();
+}
+
+/// The compiler that is here, as a named context: nothing of it gets into a layer.
+#[test]
+fn privileged_a_rust_program_in_two_stages() {
+    let Some(sysroot) = sysroot() else { return };
+    let Some(builds) = with(&["toolchain"]) else { return };
+    let files = [
+        (
+            "Dockerfile",
+            "FROM toolchain AS build\nWORKDIR /src\nCOPY Cargo.toml .\nCOPY src src\n\
+             ENV PATH=/rust/bin:/usr/bin:/bin CARGO_HOME=/cargo RUSTFLAGS='-C target-feature=+crt-static'\n\
+             RUN --mount=from=rust,source=bin,target=/rust/bin --mount=from=rust,source=lib,target=/rust/lib \
+             --mount=type=cache,target=/src/target \
+             cargo test --offline --quiet && cargo build --release --offline && cp target/release/words /words\n\
+             FROM scratch\nCOPY --from=build /words /words\nENTRYPOINT [\"/words\"]\n",
+        ),
+        ("Cargo.toml", "[package]\nname = \"words\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"),
+        (
+            "src/main.rs",
+            "mod count;\nfn main() {\n    let texts: Vec<String> = std::env::args().skip(1).collect();\n    \
+             let threads = texts.into_iter().map(|text| std::thread::spawn(move || count::words(&text)));\n    \
+             let counted: Vec<_> = threads.collect::<Vec<_>>().into_iter().map(|t| t.join().unwrap()).collect();\n    \
+             println!(\"{counted:?}\");\n}\n",
+        ),
+        (
+            "src/count.rs",
+            "use std::collections::BTreeMap;\npub fn words(text: &str) -> BTreeMap<String, usize> {\n    \
+             let mut all = BTreeMap::new();\n    \
+             text.split_whitespace().for_each(|word| *all.entry(word.to_owned()).or_default() += 1);\n    all\n}\n\
+             #[test]\nfn counts() { assert_eq!(words(\"a b a\")[\"a\"], 2); }\n",
+        ),
+    ];
+    builds.context("words", &files);
+    let with_compiler = json!({"contexts": {"rust": sysroot}});
+    let first = builds.with("words", with_compiler.clone());
+    assert!(first.output.contains("test result: ok. 1 passed"), "{}", first.output);
+    let said = builds.hull.ok(&["run", "--rm", "words", "to be or not to be", "one"]);
+    assert_eq!(said, r#"[{"be": 2, "not": 1, "or": 1, "to": 2}, {"one": 1}]"#);
+    let size = builds.hull.ok(&["image", "inspect", "--format", "{{.Size}}", "words"]);
+    assert!(size.parse::<u64>().unwrap() < 16 << 20, "{size}");
+    assert!(builds.with("words", with_compiler).cached("cargo build"));
+    builds.finish();
+}
+
+/// Where the compiler of this host lies; says so if there is none that runs on the fixtures.
+fn sysroot() -> Option<PathBuf> {
+    let asked = Command::new("rustc").args(["--print", "sysroot"]).output();
+    let Some(output) = asked.ok().filter(|output| output.status.success()) else {
+        needs::skip("no rustc");
+        return None;
+    };
+    let sysroot = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let complete = sysroot.join("lib/rustlib").join(&target).is_dir()
+        && sysroot.join("bin/cargo").exists()
+        && sysroot.join("bin/rustc").exists();
+    if !complete {
+        needs::skip(&format!("rustc has no cargo or no library for {target}"));
+        return None;
+    }
+    Some(sysroot)
 }
 
 #[test]
