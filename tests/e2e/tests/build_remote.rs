@@ -216,3 +216,28 @@ fn privileged_contexts_elsewhere() {
     assert_eq!(sh(&hull, "cat /made"), "remote\n");
     hull.finish();
 }
+
+#[test]
+fn privileged_named_contexts_elsewhere() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    let dockerfile = "FROM code AS sources\nFROM busybox\nCOPY --from=sources / /all/\n\
+                      COPY --from=code sub/deeper /some\nCOPY --from=file / /fetched/\n";
+    let code = format!("code={}#main", web.url("repository.git"));
+    let file = format!("file={}", web.url("archive.tar"));
+    let context = context(&hull, dockerfile);
+    let build =
+        ["build", "-t", "built", "--build-context", &code, "--build-context", &file, &context];
+    hull.ok(&build);
+    assert_eq!(sh(&hull, "cat /all/sub/deeper/file /some/file"), "first\nfirst\n");
+    assert_eq!(sh(&hull, "ls -A /fetched"), "context\n", "a file is not unpacked");
+    assert_eq!(web.packs(), 1, "two steps use it");
+    let missing = format!("code={}", web.url("absent.git"));
+    let output = hull.run(&["build", "--build-context", &missing, &context]);
+    assert_ne!(output.code, 0);
+    assert!(
+        output.stderr.contains("build context code") && output.stderr.contains("404"),
+        "{output:?}"
+    );
+    hull.finish();
+}

@@ -24,7 +24,7 @@ fn checked_with(text: &str, options: Options) -> (Vec<Warning>, Result<(), Sourc
             }),
             ..ImageConfig::default()
         };
-        let image = BaseImage { config, resolved: String::new(), is_known: true };
+        let image = BaseImage { config, resolved: String::new(), is_known: true, is_files: false };
         planner.supply(wanted.stage, image).unwrap();
     }
     planner.check()
@@ -292,8 +292,12 @@ fn an_unknown_base_is_not_blamed() {
     let options = Options { all_stages: true, ..Options::default() };
     let mut planner = Planner::new(&file, options).unwrap();
     let stage = planner.wanted()[0].stage;
-    let image =
-        BaseImage { config: ImageConfig::default(), resolved: String::new(), is_known: false };
+    let image = BaseImage {
+        config: ImageConfig::default(),
+        resolved: String::new(),
+        is_known: false,
+        is_files: false,
+    };
     planner.supply(stage, image).unwrap();
     let (warnings, _) = planner.check();
     assert_eq!(warnings.len(), 1);

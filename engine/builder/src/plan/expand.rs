@@ -100,7 +100,11 @@ impl Expansion<'_> {
         let inherited_history = stage.image.history.len();
         stage.begin();
         let base_display = match (&node.base, self.supplied) {
-            (Base::Image(_), Some(image)) => {
+            (Base::Named(name), Some(BaseImage { is_files: true, .. })) => {
+                stage.begin_with_files(name, node.stage.lines);
+                None
+            }
+            (Base::Image(_) | Base::Named(_), Some(image)) => {
                 let text = format!("FROM {}", image.resolved);
                 Some(stage.display(&text, false))
             }
@@ -189,6 +193,28 @@ impl Stage<'_> {
         if !self.config.working_dir.is_empty() {
             self.config.working_dir = words::absolute("/", &self.config.working_dir, false);
         }
+    }
+
+    /// Puts a step before all others that copies what a named context holds.
+    fn begin_with_files(&mut self, name: &str, lines: Lines) {
+        let display = self.display(&format!("FROM {name}"), false);
+        let history = self.remember(format!("FROM {name} # build context"), false);
+        let step = CopyStep {
+            is_add: false,
+            sources: vec![CopySource::Path("/".to_owned())],
+            from: Source::Named(name.to_owned()),
+            destination: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+            unpack: None,
+            keep_git_dir: false,
+            of_context: false,
+        };
+        let (action, history) = (Action::Copy(Box::new(step)), Some(history));
+        self.steps.push(Step { action, lines, display, history, on_build: false });
     }
 
     fn cwd(&self) -> String {

@@ -25,6 +25,8 @@ pub(super) struct Node<'a> {
     pub(super) commands: Vec<Command<'a>>,
     /// Global arguments that its `FROM` uses.
     pub(super) used: BTreeSet<String>,
+    /// Whether a named context stands in its place, the whole of it.
+    is_replaced: bool,
 }
 
 /// An instruction of a stage or of its base.
@@ -42,6 +44,8 @@ pub(super) struct Nodes<'a> {
     /// The last stage of each name.
     names: BTreeMap<String, StageId>,
     named_contexts: BTreeSet<String>,
+    /// Contexts that are stages.
+    named_stages: BTreeMap<String, String>,
 }
 
 impl<'a> Nodes<'a> {
@@ -57,6 +61,7 @@ impl<'a> Nodes<'a> {
             nodes: Vec::new(),
             names: BTreeMap::new(),
             named_contexts: options.named_contexts.clone(),
+            named_stages: options.named_stages.clone(),
         };
         for (index, stage) in dockerfile.stages.iter().enumerate() {
             nodes.add(index, stage, globals, linter)?;
@@ -110,16 +115,16 @@ impl<'a> Nodes<'a> {
         }
         let base = self.base(stage, &base.text).map_err(at)?;
         let name = stage.name.clone().unwrap_or_else(|| format!("stage-{index}"));
-        let commands = match &base {
-            // A named context stands for the whole of a stage of its name.
-            Base::Named(name) if Some(name) == stage.name.as_ref() => Vec::new(),
-            _ => {
+        let is_replaced = self.replacing(stage).is_some();
+        let commands = match is_replaced {
+            true => Vec::new(),
+            false => {
                 let own =
                     |statement| Command { statement: Cow::Borrowed(statement), on_build: false };
                 stage.statements.iter().map(own).collect()
             }
         };
-        self.nodes.push(Node { stage, base, platform, name, commands, used });
+        self.nodes.push(Node { stage, base, platform, name, commands, used, is_replaced });
         if let Some(name) = &stage.name {
             self.names.insert(name.clone(), StageId(index));
         }
@@ -128,8 +133,8 @@ impl<'a> Nodes<'a> {
 
     /// What a `FROM` means.
     fn base(&self, stage: &Stage, text: &str) -> Result<Base, Wrong> {
-        if let Some(name) = stage.name.as_ref().filter(|name| self.named_contexts.contains(*name)) {
-            return Ok(Base::Named(name.clone()));
+        if let Some(name) = self.replacing(stage) {
+            return self.begin_with(name);
         }
         if let Some(id) = self.names.get(&text.to_lowercase()) {
             return Ok(Base::Stage(*id));
@@ -138,7 +143,7 @@ impl<'a> Nodes<'a> {
             return Ok(Base::Scratch);
         }
         if let Some(name) = self.named_context(text) {
-            return Ok(Base::Named(name));
+            return self.begin_with(&name);
         }
         let parsed = text.parse::<Reference>();
         parsed.map(|_| Base::Image(text.to_owned())).map_err(|error| {
@@ -147,6 +152,36 @@ impl<'a> Nodes<'a> {
                 .word(&stage.base)
                 .hint(suggest::hint(text, names))
         })
+    }
+
+    /// The name of the context that stands in the place of a whole stage.
+    fn replacing(&self, stage: &'a Stage) -> Option<&'a String> {
+        stage.name.as_ref().filter(|name| self.named_contexts.contains(*name))
+    }
+
+    /// A stage that begins with a named context: another stage has to come before it.
+    fn begin_with(&self, context: &str) -> Result<Base, Wrong> {
+        let Some(stage) = self.named_stages.get(context) else {
+            return Ok(Base::Named(context.to_owned()));
+        };
+        let found = self.names.get(&stage.to_lowercase()).copied();
+        found.map(Base::Stage).ok_or_else(|| {
+            Wrong::new(format_args!(
+                "build context {context} is target:{stage}, and no stage before this one is called {stage}"
+            ))
+            .hint(suggest::hint(stage, self.names.keys().map(String::as_str)))
+        })
+    }
+
+    /// The stage that `--from` names, if it names one.
+    fn stage_called(&self, from: &str) -> Result<Option<StageId>, Wrong> {
+        if !from.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(self.names.get(&from.to_lowercase()).copied());
+        }
+        let index = from.parse().ok().filter(|index| *index < self.nodes.len());
+        let index = index
+            .ok_or_else(|| Wrong::new(format_args!("invalid stage index {from}")).word(from))?;
+        Ok(Some(StageId(index)))
     }
 
     /// The name of the context that stands for what is called `text`.
@@ -167,14 +202,19 @@ impl<'a> Nodes<'a> {
 
     /// What `--from` of a command in stage `user` means.
     pub(super) fn source(&self, from: &str, user: StageId) -> Result<Source, Wrong> {
-        let id = if from.bytes().all(|byte| byte.is_ascii_digit()) {
-            let index = from.parse().ok().filter(|index| *index < self.nodes.len());
-            let index = index
-                .ok_or_else(|| Wrong::new(format_args!("invalid stage index {from}")).word(from))?;
-            Some(StageId(index))
-        } else {
-            self.names.get(&from.to_lowercase()).copied()
-        };
+        let mut id = self.stage_called(from)?;
+        if let (None, Some(name)) = (id, self.named_context(from))
+            && let Some(stage) = self.named_stages.get(&name)
+        {
+            id = Some(self.stage_called(stage)?.ok_or_else(|| {
+                let names = self.names.keys().map(String::as_str);
+                Wrong::new(format_args!(
+                    "build context {name} is target:{stage}, and no stage is called {stage}"
+                ))
+                .word(from)
+                .hint(suggest::hint(stage, names))
+            })?);
+        }
         match id {
             Some(id) if id == user => Err(self.circular(user, from)),
             Some(id) if id > user => Err(match self.needs_transitively(id, user) {
@@ -185,7 +225,13 @@ impl<'a> Nodes<'a> {
                 ))
                 .word(from),
             }),
-            Some(id) => Ok(Source::Stage(id)),
+            Some(id) => Ok(match &self.nodes[id.0] {
+                // Its files are there as they are: no layer has to be made of them.
+                Node { base: Base::Named(name), is_replaced: true, .. } => {
+                    Source::Named(name.clone())
+                }
+                _ => Source::Stage(id),
+            }),
             None if from.eq_ignore_ascii_case("scratch") => Ok(Source::Scratch),
             None => {
                 if let Some(name) = self.named_context(from) {
@@ -217,10 +263,7 @@ impl<'a> Nodes<'a> {
                 _ => None,
             };
             let named = node.commands.iter().flat_map(|command| sources(&command.statement));
-            let needed = named.filter_map(|from| match from.parse() {
-                Ok(index) => Some(StageId(index)).filter(|id| id.0 < self.nodes.len()),
-                Err(_) => self.names.get(&from.to_lowercase()).copied(),
-            });
+            let needed = named.filter_map(|from| self.stage_called(&from).ok().flatten());
             for next in base.into_iter().chain(needed) {
                 if next == wanted {
                     return true;

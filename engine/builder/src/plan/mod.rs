@@ -60,6 +60,8 @@ pub struct Options {
     pub multi_platform: bool,
     /// Names of `--build-context`, in lower case. They stand before stages and images of that name.
     pub named_contexts: BTreeSet<String>,
+    /// Those of them that are another stage of the file (`target:STAGE`), and which.
+    pub named_stages: BTreeMap<String, String>,
     /// `--no-cache`
     pub no_cache: bool,
     /// `--no-cache-filter`: names of stages, in lower case.
@@ -81,6 +83,7 @@ impl Default for Options {
             target_platform: None,
             multi_platform: false,
             named_contexts: BTreeSet::new(),
+            named_stages: BTreeMap::new(),
             no_cache: false,
             no_cache_filter: BTreeSet::new(),
             all_stages: false,
@@ -129,6 +132,8 @@ pub struct BaseImage {
     /// Whether the config is really that of the base. If it is not known (a check without an
     /// engine), there are no warnings about variables that it may set.
     pub is_known: bool,
+    /// Whether it is files without a config: the stage begins with a step that copies all of them.
+    pub is_files: bool,
 }
 
 /// A build, ready to be executed.

@@ -22,6 +22,7 @@ fn image(config: RuntimeConfig) -> BaseImage {
         },
         resolved: "docker.io/library/base:1@sha256:0".to_owned(),
         is_known: true,
+        is_files: false,
     }
 }
 
@@ -597,10 +598,56 @@ fn named_contexts_stand_before_stages_and_images() {
     let plan = planned_with(text, named("alpine"), &base(&[])).unwrap();
     assert_eq!(plan.target().base, Base::Named("alpine".into()));
     assert_eq!(copies(&plan)[1].from, Source::Named("alpine".into()));
+    let first = Options { target: Some("a".to_owned()), ..named("a") };
+    let stage = planned_with(text, first, &base(&[])).unwrap();
+    assert_eq!(stage.target().base, Base::Named("a".into()));
+    assert_eq!(stage.target().steps, []);
     let plan = planned_with(text, named("a"), &base(&[])).unwrap();
-    let stage = plan.stage(StageId(0)).unwrap();
-    assert_eq!((&stage.base, stage.steps.len()), (&Base::Named("a".into()), 0));
     assert_eq!(plan.target().base, Base::Image("docker.io/library/alpine".into()));
+    let plan =
+        planned_with("FROM b AS a\nFROM scratch\nCOPY --from=a x /\n", named("a"), &base(&[]));
+    let plan = plan.unwrap();
+    assert_eq!(copies(&plan)[0].from, Source::Named("a".into()), "no layer is made of it");
+    assert_eq!(plan.stage(StageId(0)), None);
+}
+
+#[test]
+fn a_named_context_may_be_files_that_a_stage_begins_with() {
+    let file = parse(b"FROM files AS a\nRUN x\n").unwrap();
+    let options = Options { named_contexts: BTreeSet::from(["files".to_owned()]), ..options() };
+    let mut planner = Planner::new(&file, options).unwrap();
+    planner.supply(StageId(0), BaseImage { is_files: true, ..image(base(&[])) }).unwrap();
+    let plan = planner.finish().unwrap();
+    assert_eq!(shown(&plan), ["[1/2] FROM files", "[2/2] RUN x"]);
+    assert_eq!(copies(&plan)[0].from, Source::Named("files".into()));
+    let history: Vec<_> =
+        plan.target().image.history.iter().map(|entry| entry.created_by.as_str()).collect();
+    assert_eq!(history, ["FROM files # build context", "RUN /bin/sh -c x # buildkit"]);
+}
+
+#[test]
+fn a_named_context_may_be_a_stage() {
+    let with = |stage: &str| Options {
+        named_contexts: BTreeSet::from(["dep".to_owned()]),
+        named_stages: BTreeMap::from([("dep".to_owned(), stage.to_owned())]),
+        ..options()
+    };
+    let planned = |text: &str, stage: &str| planned_with(text, with(stage), &base(&[]));
+    let text = "FROM scratch AS other\nFROM dep AS mine\nCOPY --from=dep a /\n";
+    let plan = planned(text, "Other").unwrap();
+    assert_eq!(plan.target().base, Base::Stage(StageId(0)));
+    assert_eq!(copies(&plan)[0].from, Source::Stage(StageId(0)));
+    let replaced = "FROM scratch AS other\nFROM base AS dep\nRUN never\nFROM dep\n";
+    let plan = planned(replaced, "other").unwrap();
+    assert_eq!(shown(&plan), <[String; 0]>::default());
+    for (text, stage, message) in [
+        (text, "othr", "no stage before this one is called othr"),
+        ("FROM scratch\nCOPY --from=dep a /\n", "x", "no stage is called x"),
+        ("FROM scratch AS a\nCOPY --from=dep x /\n", "a", "circular dependency"),
+    ] {
+        let error = planned(text, stage).unwrap_err();
+        assert!(error.contains(message), "{text}\n{error}");
+    }
 }
 
 #[test]

@@ -60,12 +60,16 @@ pub(crate) fn plan_options(source: &Source, request: &BuildRequest) -> Result<Op
         Some(text) => Ignore::parse(&text.bytes)?,
         None => Ignore::default(),
     };
+    let stage = |(name, value): (&String, &String)| {
+        value.strip_prefix("target:").map(|stage| (name.clone(), stage.to_owned()))
+    };
     let platform = request.platforms.first().map(|text| text.parse()).transpose()?;
     Ok(Options {
         target: request.target.clone(),
         build_args: request.build_args.clone(),
         target_platform: platform,
         named_contexts: request.contexts.keys().cloned().collect(),
+        named_stages: request.contexts.iter().filter_map(stage).collect(),
         ignore,
         ..Options::default()
     })
@@ -83,7 +87,10 @@ fn planned(file: &Dockerfile, options: Options) -> Result<Planner<'_>, SourceErr
             ..ImageConfig::default()
         };
         let stage = wanted.stage;
-        planner.supply(stage, BaseImage { config, resolved: String::new(), is_known: false })?;
+        planner.supply(
+            stage,
+            BaseImage { config, resolved: String::new(), is_known: false, is_files: false },
+        )?;
     }
     Ok(planner)
 }

@@ -263,6 +263,7 @@ fn named_context(context: &str) -> Result<String> {
         return Ok(format!("oci-layout://{}{rest}", absolute(Path::new(path))?.display()));
     }
     if context.contains("://")
+        || context.starts_with("target:")
         || hull_builder::remote::Remote::of(context) != hull_builder::remote::Remote::Path
     {
         return Ok(context.to_owned());
@@ -569,6 +570,8 @@ mod tests {
                 && request.contexts["o"].ends_with("dir:tag")
         );
         assert_eq!(request.contexts["g"], "https://h/r.git#main");
+        let request = parsed(&["--build-context", "s=target:other"]).unwrap();
+        assert_eq!(request.contexts["s"], "target:other");
         refused(&["--build-context", "x"], "NAME=CONTEXT");
         refused(&["--build-context", "x=/no/such"], "is no directory");
     }

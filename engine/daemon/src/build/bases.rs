@@ -4,38 +4,9 @@ use hull_builder::plan::{Base, BaseImage, Wanted};
 use hull_oci::{ImageConfig, Platform, Reference};
 use hull_store::Store;
 
+use super::named::{Contexts, Named};
 use crate::error::ApiError;
 use crate::images::{ForBuilds, ResolveError, ResolvedImage, resolve_image};
-
-/// What a named context of a build is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Named {
-    /// An image.
-    Image(String),
-    /// A directory of the engine's host.
-    Directory(String),
-}
-
-impl Named {
-    /// Reads the value of `--build-context`.
-    pub(super) fn parse(name: &str, value: &str) -> Result<Self, ApiError> {
-        let unavailable = |what: &str| {
-            ApiError::new(
-                hull_api::ErrorKind::Unavailable,
-                format!("cannot use {value} as build context {name}: {what}"),
-            )
-            .hint("a directory, or docker-image:// and a reference, can be used")
-        };
-        if let Some(image) = value.strip_prefix("docker-image://") {
-            return Ok(Self::Image(image.to_owned()));
-        }
-        match value.split_once("://") {
-            Some((scheme, _)) => Err(unavailable(&format!("{scheme}:// is not supported"))),
-            None if value.starts_with('/') => Ok(Self::Directory(value.to_owned())),
-            None => Err(unavailable("it is no absolute path")),
-        }
-    }
-}
 
 /// Finds the image that is called `name`, for `platform`. If that was not asked for, an image for
 /// another platform is taken as it is. One that is not here is pulled, and one that is if `newer`
@@ -67,33 +38,31 @@ pub(super) fn image(
 
 /// Answers a planner.
 pub(super) fn supply(
-    store: &Store,
-    registries: &ForBuilds<'_>,
-    newer: bool,
+    contexts: &Contexts<'_>,
     wanted: &Wanted,
-    named: &dyn Fn(&str) -> Result<Named, ApiError>,
 ) -> Result<(BaseImage, Option<ResolvedImage>), ApiError> {
-    let name = match &wanted.base {
-        Base::Image(name) => name.clone(),
-        Base::Named(context) => match named(context)? {
-            Named::Image(name) => name,
-            Named::Directory(path) => {
-                return Err(ApiError::invalid(format!(
-                    "a stage cannot begin with build context {context}, the directory {path}"
-                )));
-            }
-        },
-        Base::Scratch | Base::Stage(_) => {
-            let Platform { os, architecture, variant } = wanted.platform.clone();
-            let config = ImageConfig { os, architecture, variant, ..ImageConfig::default() };
-            let base = BaseImage { config, resolved: String::new(), is_known: true };
-            return Ok((base, None));
+    let (platform, explicit) = (&wanted.platform, wanted.explicit_platform);
+    let (name, image, is_files) = match &wanted.base {
+        Base::Image(name) => {
+            let image = contexts.image_called(name, platform, explicit)?;
+            (name.clone(), Some(image), false)
         }
+        Base::Named(context) => {
+            let image = contexts.image(context, platform, explicit)?;
+            let is_files = image.is_none() && contexts.named(context)? != Named::Empty;
+            (contexts.value(context).to_owned(), image, is_files)
+        }
+        Base::Scratch | Base::Stage(_) => (String::new(), None, false),
     };
-    let image = image(store, registries, newer, &name, &wanted.platform, wanted.explicit_platform)?;
+    let Some(image) = image else {
+        let Platform { os, architecture, variant } = platform.clone();
+        let config = ImageConfig { os, architecture, variant, ..ImageConfig::default() };
+        let base = BaseImage { config, resolved: name, is_known: true, is_files };
+        return Ok((base, None));
+    };
     let reference = image.reference.as_ref().map(|reference| reference.without_digest_text());
     let resolved = format!("{}@{}", reference.unwrap_or(name), image.manifest_digest);
-    let base = BaseImage { config: image.config.clone(), resolved, is_known: true };
+    let base = BaseImage { config: image.config.clone(), resolved, is_known: true, is_files };
     Ok((base, Some(image)))
 }
 

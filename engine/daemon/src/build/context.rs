@@ -18,6 +18,9 @@ use crate::error::ApiError;
 /// Bytes that a context may hold.
 const MAX_BYTES: u64 = 1 << 40;
 
+/// Bytes of a Dockerfile or a `.dockerignore`.
+pub(super) const MAX_TEXT: u64 = 1 << 20;
+
 /// A tree, and which of it may be taken.
 #[derive(Debug)]
 pub(super) struct Tree {

@@ -24,10 +24,11 @@ use hull_worker::job::{Answer, Job, Limits};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::attest::{self, Origin};
-use super::bases::{self, Named};
+use super::bases;
 use super::chain::{Chain, Link};
-use super::context::{self, Tree};
+use super::context::{self, MAX_TEXT, Tree};
 use super::export::{self, Image};
+use super::named::{Contexts, Named};
 use super::progress::{Activity, Progress, cancelled, now};
 use super::remote::{self, Fetcher};
 use super::stage::{self, Done};
@@ -38,9 +39,6 @@ use crate::worker_stream::failed;
 
 /// What a layer of a build may hold.
 const LIMITS: Limits = Limits { max_bytes: 1 << 40, max_entries: 4_000_000 };
-
-/// Bytes of a Dockerfile or a `.dockerignore`.
-const MAX_TEXT: u64 = 1 << 20;
 
 /// A build of one platform, under way. Stages of all threads share it.
 pub(super) struct Build<'a> {
@@ -53,7 +51,7 @@ pub(super) struct Build<'a> {
     pub(super) area: &'a WorkArea<'a>,
     pub(super) fetcher: &'a Fetcher<'a>,
     pub(super) plan: &'a Plan,
-    registries: &'a ForBuilds<'a>,
+    contexts: &'a Contexts<'a>,
     pub(super) id_ranges: OwnedFd,
     /// Commands that may run at once.
     pub(super) permits: Permits,
@@ -190,22 +188,16 @@ pub(super) fn run(
     let began = now();
     let fetcher = Fetcher::new(engine, store, &worker, &area);
     export::check(request).map_err(plain)?;
+    let contexts = Contexts::new(request, store, &registries, &fetcher, &lease);
+    contexts.check().map_err(plain)?;
 
     let activity = progress.begin("[internal] load build definition", Vec::new());
     let (file, inputs) = load(request, store, &fetcher, &area, tar)?;
     let platforms = platforms(request).map_err(plain)?;
     let mut planned = Vec::new();
     for platform in &platforms {
-        let (plan, bases) = plan(
-            request,
-            store,
-            &registries,
-            &file,
-            &inputs,
-            platform.as_ref(),
-            platforms.len() > 1,
-        )?;
-        planned.push((plan, bases));
+        let several = platforms.len() > 1;
+        planned.push(plan(&contexts, &file, &inputs, platform.as_ref(), several)?);
     }
     let mut warned = BTreeSet::new();
     for warning in planned.iter().flat_map(|(plan, _)| &plan.warnings) {
@@ -232,7 +224,7 @@ pub(super) fn run(
             area: &area,
             fetcher: &fetcher,
             plan: &plan,
-            registries: &registries,
+            contexts: &contexts,
             id_ranges: id_ranges(store).map_err(plain)?,
             permits: Permits::new(cores.max(2)),
             packers: Permits::new(cores.max(2)),
@@ -363,14 +355,13 @@ fn ignore(request: &BuildRequest, root: &OwnedFd, name: &str) -> Result<Ignore, 
 type Planned = (Plan, BTreeMap<StageId, ResolvedImage>);
 
 fn plan(
-    request: &BuildRequest,
-    store: &Store,
-    registries: &ForBuilds<'_>,
+    contexts: &Contexts<'_>,
     file: &Text,
     inputs: &Inputs,
     platform: Option<&Platform>,
     multi_platform: bool,
 ) -> Result<Planned, Box<BuildFailure>> {
+    let request = contexts.request;
     let lower = |names: &mut dyn Iterator<Item = &String>| {
         names.map(|name| name.to_lowercase()).collect::<BTreeSet<_>>()
     };
@@ -381,17 +372,17 @@ fn plan(
         target_platform: platform.cloned(),
         multi_platform,
         named_contexts: lower(&mut request.contexts.keys()),
+        named_stages: Named::stages(request),
         no_cache: request.no_cache,
         no_cache_filter: lower(&mut request.no_cache_filter.iter()),
         ignore: inputs.context.ignore.clone(),
         ..Options::default()
     };
-    let named = |name: &str| named(request, name);
     let mut planner =
         Planner::new(&file.dockerfile, options).map_err(|error| file.failure(&error))?;
     let mut bases = BTreeMap::new();
     while let [wanted, ..] = planner.wanted().as_slice() {
-        let (base, image) = bases::supply(store, registries, request.pull, wanted, &named)
+        let (base, image) = bases::supply(contexts, wanted)
             .map_err(|error| at(file, wanted.lines, plain(error)))?;
         bases.extend(image.map(|image| (wanted.stage, image)));
         planner.supply(wanted.stage, base).map_err(|error| file.failure(&error))?;
@@ -406,13 +397,6 @@ fn plan(
         }
     }
     Ok((plan, bases))
-}
-
-fn named(request: &BuildRequest, name: &str) -> Result<Named, ApiError> {
-    let entry = request.contexts.iter().find(|(key, _)| key.to_lowercase() == name);
-    let (_, value) = entry
-        .ok_or_else(|| ApiError::invalid(format!("there is no build context called {name}")))?;
-    Named::parse(name, value)
 }
 
 /// Whether this host runs programs for `platform`, by itself or by binfmt_misc.
@@ -587,29 +571,34 @@ impl<'a> Build<'a> {
             Source::Context => return Ok(Arc::clone(&self.inputs.context)),
             Source::Stage(id) => Tree::of_image(self.done(*id)?.chain.view(self.store)?),
             Source::Image(name) => self.image_tree(name)?,
-            Source::Named(name) => match named(self.request, name)? {
-                Named::Image(image) => self.image_tree(&image)?,
-                Named::Directory(path) => {
-                    let root = context::directory(&path)?;
-                    let text = context::read(&root, ".dockerignore", MAX_TEXT)?;
-                    let ignore = Ignore::parse(&text.unwrap_or_default())
-                        .map_err(|error| ApiError::chain(ErrorKind::Invalid, &error))?;
-                    let known = self.store.stat_cache(&context::cache_name(&root, &path))?;
-                    Tree::of_context(root, ignore, known)
+            Source::Named(name) => match self.contexts.files(name)? {
+                Some(tree) => return Ok(self.remember(source, tree)),
+                None => {
+                    let platform = &self.plan.target().platform;
+                    match self.contexts.image(name, platform, false)? {
+                        Some(image) => self.tree_of(&image)?,
+                        None => Tree::of_image(Chain::default().view(self.store)?),
+                    }
                 }
             },
             Source::Scratch => Tree::of_image(Chain::default().view(self.store)?),
         };
-        let tree = Arc::new(tree);
+        Ok(self.remember(source, Arc::new(tree)))
+    }
+
+    /// Keeps a tree for all who need it; the first one counts.
+    fn remember(&self, source: &Source, tree: Arc<Tree>) -> Arc<Tree> {
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(trees.entry(source.clone()).or_insert(tree)))
+        Arc::clone(trees.entry(source.clone()).or_insert(tree))
     }
 
     fn image_tree(&self, name: &str) -> Result<Tree, ApiError> {
-        let platform = &self.plan.target().platform;
-        let image =
-            bases::image(self.store, self.registries, self.request.pull, name, platform, false)?;
-        self.fetcher.note_image(&image, &platform.to_string());
+        let image = self.contexts.image_called(name, &self.plan.target().platform, false)?;
+        self.tree_of(&image)
+    }
+
+    fn tree_of(&self, image: &ResolvedImage) -> Result<Tree, ApiError> {
+        self.fetcher.note_image(image, &self.plan.target().platform.to_string());
         for layer in &image.layers {
             self.lease.add(layer)?;
         }

@@ -33,6 +33,7 @@ mod http;
 mod job;
 mod key;
 mod mounts;
+mod named;
 mod progress;
 mod prune;
 mod remote;

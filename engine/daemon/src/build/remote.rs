@@ -23,7 +23,7 @@ use hull_worker::client::run as run_job;
 use hull_worker::job::{Answer, Job};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 
-use super::context::{self, Tree};
+use super::context::{self, MAX_TEXT, Tree};
 use super::job::unexpected;
 use super::unpack;
 use crate::error::ApiError;
@@ -36,9 +36,6 @@ const MAX_FILE: u64 = 64 << 30;
 
 /// Bytes that the objects of a commit may have.
 const MAX_COMMIT: u64 = 16 << 30;
-
-/// Bytes of an address's Dockerfile.
-const MAX_TEXT: u64 = 1 << 20;
 
 /// The name of a file whose address has none.
 const NAMELESS: &str = "download";
@@ -134,12 +131,26 @@ impl<'a> Fetcher<'a> {
 
     /// Fetches a file. Its time is what the server says, so that the same file is the same layer.
     pub(super) fn file(&self, url: &str, checksum: Option<&str>) -> Result<Fetched, ApiError> {
+        self.fetch(url, checksum, None)
+    }
+
+    /// Fetches a file, to be called `name`.
+    pub(super) fn file_called(&self, url: &str, name: &str) -> Result<Fetched, ApiError> {
+        self.fetch(url, None, Some(name))
+    }
+
+    fn fetch(
+        &self,
+        url: &str,
+        checksum: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<Fetched, ApiError> {
         let promised = checksum.map(digest_of).transpose()?;
         let mut file = self.store.blobs().temporary()?;
         let transfer = self.transfer()?;
         let told =
             transfer.download(url, MAX_FILE, file.as_fd(), &mut |_| {}).map_err(|error| {
-                ApiError::from(RemoteError::from(error)).context("cannot add a file")
+                ApiError::from(RemoteError::from(error)).context("cannot fetch a file")
             })?;
         let algorithm = promised.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         let digest = hash(&mut file, algorithm)?;
@@ -149,7 +160,10 @@ impl<'a> Fetcher<'a> {
             )));
         }
         self.note(url.to_owned(), digest.algorithm().as_str(), digest.hex());
-        let name = name_of(url, told.disposition.as_deref());
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => name_of(url, told.disposition.as_deref()),
+        };
         let directory = self.area.directory()?;
         let modified = told.modified.as_deref().and_then(http_date).unwrap_or(0);
         place(&file, &directory, &name, modified)?;

@@ -39,6 +39,7 @@ pub use http::handle;
 pub use import::{ChangeError, ImportError, ImportOptions};
 pub use list::ListOptions;
 pub(crate) use list::summaries;
+pub(crate) use load::LayoutEntry;
 pub use load::{LoadError, LoadOptions};
 pub use pull::PullError;
 pub use push::PushError;

@@ -68,7 +68,8 @@ fn dockerfile(bytes: &[u8]) -> Verdict {
         let mut planner = Planner::new(&file, options)?;
         while let [wanted, ..] = planner.wanted().as_slice() {
             let config = ImageConfig::default();
-            let image = BaseImage { config, resolved: String::new(), is_known: true };
+            let image =
+                BaseImage { config, resolved: String::new(), is_known: true, is_files: false };
             planner.supply(wanted.stage, image)?;
         }
         planner.finish()

@@ -8,6 +8,7 @@ use hull_worker::client::WorkerError;
 use super::MAX_LAYERS;
 use crate::error::ApiError;
 use crate::images::failure;
+use crate::images::select::SelectError;
 
 /// Why an archive was not loaded. Nothing of it is kept then.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,17 @@ pub enum LoadError {
         /// What it says it is.
         media_type: String,
     },
+    /// A layout has no such image.
+    #[error("the layout has no image {entry}, it has {count} others")]
+    NoEntry {
+        /// Tag or digest.
+        entry: String,
+        /// How many images it has.
+        count: usize,
+    },
+    /// What was stored cannot be found again.
+    #[error(transparent)]
+    Select(#[from] SelectError),
     /// An index leads nowhere.
     #[error("index {digest} lists no image that is in the archive")]
     NoImages {

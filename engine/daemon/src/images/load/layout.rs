@@ -10,9 +10,9 @@ use hull_oci::{
     Manifest, Platform, Reference, annotation, media_type,
 };
 
-use super::LoadError;
 use super::archive::{Archive, digest_as};
 use super::plan::{Plan, PlannedImage, Root, Target};
+use super::{LayoutEntry, LoadError};
 
 /// How deep indexes may lie in indexes.
 const MAX_DEPTH: usize = 8;
@@ -29,13 +29,7 @@ pub(super) fn plan(
     platform: Option<&Platform>,
     in_store: &dyn Fn(&Digest) -> bool,
 ) -> Result<Plan, LoadError> {
-    if let Some(range) = archive.find("oci-layout") {
-        let bytes = archive.read("oci-layout", range, MAX_MANIFEST_BYTES)?;
-        Layout::parse(&bytes).map_err(|source| document("oci-layout", source))?;
-    }
-    let range = archive.find("index.json").ok_or(LoadError::NotAnImage)?;
-    let bytes = archive.read("index.json", range, MAX_MANIFEST_BYTES)?;
-    let index = Index::parse(&bytes).map_err(|source| document("index.json", source))?;
+    let index = index(archive)?;
     let mut plan = Plan::default();
     for descriptor in &index.manifests {
         if descriptor.is_attestation() {
@@ -58,6 +52,49 @@ pub(super) fn plan(
         return Err(LoadError::NotAnImage);
     }
     Ok(plan)
+}
+
+/// What is called `entry`, all platforms of it.
+pub(super) fn target(
+    archive: &Archive,
+    entry: &LayoutEntry,
+    in_store: &dyn Fn(&Digest) -> bool,
+) -> Result<Target, LoadError> {
+    let index = index(archive)?;
+    let images: Vec<_> =
+        index.manifests.iter().filter(|descriptor| !descriptor.is_attestation()).collect();
+    let found = match entry {
+        LayoutEntry::Digest(digest) => images.iter().find(|one| one.digest == *digest),
+        LayoutEntry::Tag(tag) => {
+            let is_called = |one: &&&Descriptor| {
+                one.annotations.get(annotation::REF_NAME).is_some_and(|name| name == tag)
+            };
+            images.iter().find(is_called).or(match images.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            })
+        }
+    };
+    let descriptor = found.ok_or_else(|| LoadError::NoEntry {
+        entry: match entry {
+            LayoutEntry::Tag(tag) => tag.clone(),
+            LayoutEntry::Digest(digest) => digest.to_string(),
+        },
+        count: images.len(),
+    })?;
+    let mut walk = Walk::empty(archive, in_store);
+    walk.visit(descriptor, 0)?;
+    walk.finish(descriptor, None)
+}
+
+fn index(archive: &Archive) -> Result<Index, LoadError> {
+    if let Some(range) = archive.find("oci-layout") {
+        let bytes = archive.read("oci-layout", range, MAX_MANIFEST_BYTES)?;
+        Layout::parse(&bytes).map_err(|source| document("oci-layout", source))?;
+    }
+    let range = archive.find("index.json").ok_or(LoadError::NotAnImage)?;
+    let bytes = archive.read("index.json", range, MAX_MANIFEST_BYTES)?;
+    Index::parse(&bytes).map_err(|source| document("index.json", source))
 }
 
 fn document(name: impl Into<String>, source: hull_oci::ParseDocumentError) -> LoadError {

@@ -23,9 +23,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use hull_api::image::{ProgressDetail, ProgressMessage};
 use hull_oci::{Digest, Platform, Reference};
+use hull_store::Lease;
 use hull_worker::job::{Answer, Job};
 
-use super::{Images, worker};
+use super::{Images, ResolvedImage, select, worker};
 use archive::Archive;
 use plan::{Plan, Target};
 
@@ -41,7 +42,50 @@ pub struct LoadOptions {
     pub platform: Option<Platform>,
 }
 
+/// Which image of an OCI layout is meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LayoutEntry {
+    /// The one that `index.json` calls so, else the only one.
+    Tag(String),
+    /// A manifest or index of it.
+    Digest(Digest),
+}
+
 impl Images<'_> {
+    /// Takes one image out of an OCI layout, for `platform` if it has that, else for another one.
+    /// It gets no record and no name: `lease` keeps it.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) fn take_from_layout(
+        &self,
+        input: BorrowedFd<'_>,
+        entry: &LayoutEntry,
+        platform: &Platform,
+        lease: &Lease<'_>,
+    ) -> Result<ResolvedImage, LoadError> {
+        let archive = self.scan(input)?;
+        let mut target = layout::target(&archive, entry, &|layer| self.has(layer))?;
+        let wanted = target.image_for(platform).id.clone();
+        target.images.retain(|image| image.id == wanted);
+        let plan = Plan { targets: vec![target] };
+        for digest in publish::digests(&plan) {
+            lease.add(digest)?;
+        }
+        let read = layers::read(self.store, self.worker, &archive, &plan.layers(), &mut |_, _| {})?;
+        let [root] =
+            self.keep_read(&plan, read, lease)?.try_into().map_err(|_| LoadError::Answer)?;
+        let found = select::best(self.store, &root, platform)?;
+        Ok(ResolvedImage {
+            reference: None,
+            record: root.digest,
+            manifest_digest: found.manifest,
+            image_id: found.image_id,
+            layers: found.config.rootfs.diff_ids.clone(),
+            config: found.config,
+        })
+    }
+
     /// Loads every image of the archive that `input` yields: a file or the read end of a pipe,
     /// plain, gzip or zstd.
     ///
@@ -72,6 +116,10 @@ impl Images<'_> {
         Ok(plan.targets.iter().flat_map(|target| &target.images).map(|i| i.id.clone()).collect())
     }
 
+    fn has(&self, layer: &Digest) -> bool {
+        self.store.layers().contains(layer).is_ok_and(|found| found)
+    }
+
     fn scan(&self, input: BorrowedFd<'_>) -> Result<Archive, LoadError> {
         let spool = self.store.blobs().temporary()?;
         let job = Job::ScanArchive { max_bytes: worker::MAX_BYTES };
@@ -88,10 +136,7 @@ impl Images<'_> {
             // Docker 25 and later write both: the layout has the manifests, the list may have
             // more names.
             _ if archive.find("index.json").is_some() => {
-                let in_store = |diff_id: &Digest| {
-                    self.store.layers().contains(diff_id).is_ok_and(|found| found)
-                };
-                layout::plan(archive, platform, &in_store)?
+                layout::plan(archive, platform, &|layer| self.has(layer))?
             }
             Some(images) => docker_archive::plan(archive, images, platform)?,
             None => return Err(LoadError::NotAnImage),

@@ -28,14 +28,13 @@ pub(super) fn digests(plan: &Plan) -> Vec<&Digest> {
 }
 
 impl Images<'_> {
-    /// Stores what was read and names it.
-    pub(super) fn publish(
+    /// Stores what was read; returns the manifest or index of each target.
+    pub(super) fn keep_read(
         &self,
         plan: &Plan,
         read: Vec<ReadLayer<'_>>,
         lease: &Lease<'_>,
-        progress: &mut dyn FnMut(ProgressMessage),
-    ) -> Result<(), LoadError> {
+    ) -> Result<Vec<Descriptor>, LoadError> {
         let mut layers = Vec::new();
         for ReadLayer { layer, copy } in read {
             if let Some((file, digest)) = copy {
@@ -45,10 +44,18 @@ impl Images<'_> {
             layers.extend(layer);
         }
         self.store.layers().publish_all(layers)?;
-        let mut descriptors = Vec::new();
-        for target in &plan.targets {
-            descriptors.push(self.store_documents(target, lease)?);
-        }
+        plan.targets.iter().map(|target| self.store_documents(target, lease)).collect()
+    }
+
+    /// Stores what was read and names it.
+    pub(super) fn publish(
+        &self,
+        plan: &Plan,
+        read: Vec<ReadLayer<'_>>,
+        lease: &Lease<'_>,
+        progress: &mut dyn FnMut(ProgressMessage),
+    ) -> Result<(), LoadError> {
+        let descriptors = self.keep_read(plan, read, lease)?;
         for (target, descriptor) in plan.targets.iter().zip(descriptors) {
             let origin = match target.root {
                 Root::Found { .. } => super::super::ORIGIN_LAYOUT,
