@@ -15,6 +15,9 @@ use rustix::io::Errno;
 
 use crate::cache::{FileKey, StatCache};
 
+/// What makes a pattern of a path.
+const WILD: &[u8] = b"*?[\\";
+
 /// As many symlinks as the kernel follows.
 const MAX_LINKS: u32 = 40;
 
@@ -125,7 +128,7 @@ pub fn select(
     filter: &Filter<'_>,
 ) -> Result<Vec<Found>, SelectError> {
     let cleaned = clean(source.as_bytes());
-    let has_pattern = cleaned.iter().any(|byte| b"*?[\\".contains(byte));
+    let has_pattern = cleaned.iter().any(|byte| WILD.contains(byte));
     let names = if has_pattern { expand(tree, &cleaned)? } else { vec![cleaned] };
     let mut all = Vec::new();
     for named in names {
@@ -133,6 +136,36 @@ pub fn select(
             Ok(found) => all.push(found),
             Err(SelectError::NotFound(_) | SelectError::Excluded(_)) if has_pattern => {}
             Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+/// Finds what `pattern` names beneath `base`, which may have wildcards as of [`select`]; in
+/// `pattern`, a part `**` stands for any number of directories, none too, and is led nowhere by
+/// symlinks.
+///
+/// # Errors
+/// As of [`select`].
+pub fn select_deep(
+    tree: BorrowedFd<'_>,
+    base: &str,
+    pattern: &str,
+    filter: &Filter<'_>,
+) -> Result<Vec<Found>, SelectError> {
+    let (base, pattern) = (clean(base.as_bytes()), clean(pattern.as_bytes()));
+    let whole = join(&base, &pattern);
+    if !whole.iter().any(|byte| WILD.contains(byte)) {
+        return find(tree, &whole, filter).map(|found| vec![found]);
+    }
+    let mut all = Vec::new();
+    for base in expand(tree, &base)? {
+        for named in expand_below(tree, base, &pattern, Stars::Deep)? {
+            match find(tree, &named, filter) {
+                Ok(found) => all.push(found),
+                Err(SelectError::NotFound(_) | SelectError::Excluded(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(all)
@@ -226,15 +259,47 @@ fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(names)
 }
 
+/// What `**` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stars {
+    /// The same as `*`, as Go's `filepath.Match` has it.
+    Plain,
+    /// Any number of directories. With text behind it in its part, that is the end of a name.
+    Deep,
+}
+
 /// The paths that match a pattern, sorted.
 fn expand(tree: BorrowedFd<'_>, pattern: &[u8]) -> Result<Vec<Vec<u8>>, SelectError> {
-    let mut matched: Vec<Vec<u8>> = vec![Vec::new()];
+    expand_below(tree, Vec::new(), pattern, Stars::Plain)
+}
+
+fn expand_below(
+    tree: BorrowedFd<'_>,
+    base: Vec<u8>,
+    pattern: &[u8],
+    stars: Stars,
+) -> Result<Vec<Vec<u8>>, SelectError> {
+    let mut matched: Vec<Vec<u8>> = vec![base];
+    if pattern.is_empty() {
+        return Ok(matched);
+    }
     let parts: Vec<&[u8]> = pattern.split(|&byte| byte == b'/').collect();
     for (index, part) in parts.iter().enumerate() {
         let is_last = index + 1 == parts.len();
+        let mut part: &[u8] = part;
+        if let (Stars::Deep, Some(rest)) = (stars, part.strip_prefix(b"**")) {
+            // At the end a directory brings all that is in it. What is left of two stars is one.
+            part = &part[1..];
+            if !(rest.is_empty() && is_last) {
+                matched = with_all_directories(tree, matched)?;
+            }
+            if rest.is_empty() && !is_last {
+                continue;
+            }
+        }
         let mut next = Vec::new();
         for directory in matched {
-            if !part.iter().any(|byte| b"*?[\\".contains(byte)) {
+            if !part.iter().any(|byte| WILD.contains(byte)) {
                 next.push(join(&directory, part));
                 continue;
             }
@@ -258,7 +323,40 @@ fn expand(tree: BorrowedFd<'_>, pattern: &[u8]) -> Result<Vec<Vec<u8>>, SelectEr
             return Err(SelectError::TooMany);
         }
     }
+    if stars == Stars::Deep {
+        matched.sort_unstable();
+        matched.dedup();
+    }
     Ok(matched)
+}
+
+fn is_directory_at(tree: BorrowedFd<'_>, path: &[u8]) -> bool {
+    look(tree, path).is_ok_and(|stat| is_directory(&stat))
+}
+
+/// Each of these directories and all directories below it, once.
+fn with_all_directories(
+    tree: BorrowedFd<'_>,
+    mut ahead: Vec<Vec<u8>>,
+) -> Result<Vec<Vec<u8>>, SelectError> {
+    let mut all = std::collections::BTreeSet::new();
+    while let Some(path) = ahead.pop() {
+        let Ok(real) = real_path(tree, &path) else { continue };
+        let Ok(opened) = open(tree, &real, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
+        if !all.insert(path.clone()) {
+            continue;
+        }
+        if all.len() > MAX_FILES {
+            return Err(SelectError::TooMany);
+        }
+        for name in names(&opened).map_err(|error| failed("read", &path, error))? {
+            let below = join(&path, &name);
+            if is_directory_at(tree, &join(&real, &name)) {
+                ahead.push(below);
+            }
+        }
+    }
+    Ok(all.into_iter().collect())
 }
 
 /// Whether a name fits a pattern, as Go's `filepath.Match` has it; `None` for a bad pattern.

@@ -190,6 +190,42 @@ fn config(hull: &Hull, image: &str) -> Value {
     })
 }
 
+/// Where a `RUN` of BuildKit leaves what it mounted on in the layer; Hull's has it below all layers.
+const MOUNTED_ON: [&str; 4] = ["dev/", "etc/", "proc/", "sys/"];
+
+/// What is in the layers of an image in a docker-archive, lowest first: names, kinds, modes, owners
+/// and sizes, sorted.
+fn layers(archive: &Path, folder: &Path) -> Vec<Vec<String>> {
+    let tar = |words: &[&str]| {
+        let output = Command::new("tar").current_dir(folder).args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    std::fs::create_dir(folder).unwrap();
+    tar(&["-xf", &archive.display().to_string()]);
+    let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let paths = manifest[0]["Layers"].as_array().unwrap().iter();
+    let layers = paths
+        .map(|path| {
+            let listed = tar(&["--numeric-owner", "-tvf", path.as_str().unwrap()]);
+            let entry = |line: &str| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                // mode owner size date time name
+                let name = words[5..].join(" ");
+                // Of a whiteout only the name means something.
+                let mode = if name.contains("/.wh.") { "whiteout" } else { words[0] };
+                format!("{mode} {} {} {name}", words[1], words[2])
+            };
+            let mut entries: Vec<String> = listed.lines().map(entry).collect();
+            entries.sort();
+            entries
+        })
+        .collect();
+    std::fs::remove_dir_all(folder).unwrap();
+    layers
+}
+
 /// What differs between two values, a line each.
 fn differences(path: &str, docker: &Value, hull: &Value, found: &mut Vec<String>) {
     let empty = |value: &Value| match value {
@@ -328,6 +364,23 @@ fn compare(hull: &Hull, case: &Case, found: &mut Vec<String>) {
     differences("image", &config(hull, &by_docker), &config(hull, &tag), found);
     let (docker, ours) =
         (exported(hull, &by_docker, "tree-docker"), exported(hull, &tag, "tree-ours"));
+    let saved = folder.join("ours.tar");
+    hull.ok(&["save", "-o", &saved.display().to_string(), &tag]);
+    let place = folder.join("layers");
+    let (theirs, own) = (layers(&archive, &place), layers(&saved, &place));
+    let is_stub = |entry: &str| {
+        let name = entry.strip_prefix("drwxr-xr-x 0/0 0 ");
+        name.is_some_and(|name| MOUNTED_ON.contains(&name))
+    };
+    for (number, (docker, ours)) in std::iter::zip(&theirs, &own).enumerate() {
+        let (more, less): (Vec<_>, Vec<_>) = (
+            docker.iter().filter(|entry| !ours.contains(entry) && !is_stub(entry)).collect(),
+            ours.iter().filter(|entry| !docker.contains(entry)).collect(),
+        );
+        if !more.is_empty() || !less.is_empty() {
+            found.push(format!("layer {number}: docker alone {more:?}, hull alone {less:?}"));
+        }
+    }
     let names: std::collections::BTreeSet<&String> = docker.keys().chain(ours.keys()).collect();
     for path in names {
         match (docker.get(path), ours.get(path)) {

@@ -9,7 +9,7 @@ use hull_builder::ignore::Ignore;
 use hull_oci::Digest;
 use hull_store::Store;
 use hull_store::cache::StatCache;
-use hull_store::select::{self, Found, Identity, SelectError, Verdict};
+use hull_store::select::{self, Entry, Found, Identity, SelectError, Verdict};
 use hull_worker::job::{Answer, ExtractOptions, Job};
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -55,30 +55,28 @@ impl Tree {
     /// What `pattern` names, without what `exclude` says of paths below it.
     pub(super) fn take(&self, pattern: &str, exclude: &Ignore) -> Result<Vec<Found>, ApiError> {
         let filter = |path: &[u8], directory: bool| verdict(&self.ignore, path, directory);
-        let mut found =
+        let found =
             select::select(self.root.as_fd(), pattern, &filter).map_err(|error| refused(&error))?;
-        if exclude.is_empty() {
-            return Ok(found);
-        }
-        for one in &mut found {
-            let kept = |path: &[u8]| !exclude.excludes(&String::from_utf8_lossy(path));
-            let mut paths: Vec<Vec<u8>> = Vec::new();
-            // From the deepest: a directory stays if something below it does.
-            for entry in one.below.iter().rev() {
-                let needed = select::is_directory(&entry.stat)
-                    && paths.iter().any(|path| {
-                        path.strip_prefix(&*entry.path).is_some_and(|rest| rest.starts_with(b"/"))
-                    });
-                if needed || kept(&entry.path) {
-                    paths.push(entry.path.clone());
-                }
-            }
-            one.below.retain(|entry| paths.contains(&entry.path));
-        }
-        found.retain(|one| {
-            one.is_directory() || !exclude.excludes(&String::from_utf8_lossy(&one.name))
-        });
-        Ok(found)
+        Ok(without(found, exclude, |one| match one.is_directory() {
+            true => b"",
+            false => &one.name,
+        }))
+    }
+
+    /// The same for `--parents`: what `pattern`, in which `**` crosses slashes, names below `base`;
+    /// and how many parts of the names are those of `base`.
+    pub(super) fn take_deep(
+        &self,
+        base: &str,
+        pattern: &str,
+        exclude: &Ignore,
+    ) -> Result<(Vec<Found>, usize), ApiError> {
+        let filter = |path: &[u8], directory: bool| verdict(&self.ignore, path, directory);
+        let found = select::select_deep(self.root.as_fd(), base, pattern, &filter)
+            .map_err(|error| refused(&error))?;
+        let parts = select::clean(base.as_bytes());
+        let count = parts.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).count();
+        Ok((without(found, exclude, |one| split_after(&one.named, count).1), count))
     }
 
     /// A digest of what was taken.
@@ -93,6 +91,44 @@ impl Tree {
     pub(super) fn keep(&self, store: &Store) -> Result<(), ApiError> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(store.keep_stat_cache(&known)?)
+    }
+}
+
+/// What was found without what `exclude` says of it; `place` is where something that was found is
+/// for its patterns.
+fn without(mut found: Vec<Found>, exclude: &Ignore, place: impl Fn(&Found) -> &[u8]) -> Vec<Found> {
+    if exclude.is_empty() {
+        return found;
+    }
+    let excludes = |path: &[u8]| exclude.excludes(&String::from_utf8_lossy(path));
+    for one in &mut found {
+        let place = place(one).to_vec();
+        let mut kept: Vec<Entry> = Vec::new();
+        // From the deepest: a directory stays if something below it does, which was the last one.
+        for entry in std::mem::take(&mut one.below).into_iter().rev() {
+            let is_needed = select::is_directory(&entry.stat)
+                && kept.last().is_some_and(|last| {
+                    last.path.strip_prefix(&*entry.path).is_some_and(|rest| rest.starts_with(b"/"))
+                });
+            if is_needed || !excludes(&select::join(&place, &entry.path)) {
+                kept.push(entry);
+            }
+        }
+        kept.reverse();
+        one.below = kept;
+    }
+    found.retain(|one| one.is_directory() || !excludes(place(one)));
+    found
+}
+
+/// Splits a clean path after so many of its parts.
+pub(super) fn split_after(path: &[u8], parts: usize) -> (&[u8], &[u8]) {
+    if parts == 0 {
+        return (b"", path);
+    }
+    match path.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(parts - 1) {
+        Some((slash, _)) => (&path[..slash], &path[slash + 1..]),
+        None => (path, b""),
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hull_builder::ignore::Ignore;
 use hull_builder::plan::{CopySource, CopyStep, WorkdirStep};
 use hull_store::layer::Item;
-use hull_store::select::{self, Found, join};
+use hull_store::select::{Found, join};
 
 use super::chain::{Chain, Link};
-use super::context::Tree;
+use super::context::{Tree, split_after};
 use super::files::{Placing, owner};
 use super::job::Build;
 use super::key::Inputs;
@@ -23,8 +23,8 @@ pub(super) enum Piece {
     Files {
         tree: Arc<Tree>,
         found: Vec<Found>,
-        /// With `--parents`: what comes off the front of names.
-        base: Option<Vec<u8>>,
+        /// With `--parents`: how many parts come off the front of names.
+        base: Option<usize>,
     },
     /// A file of the Dockerfile.
     Inline { name: String, data: String },
@@ -74,8 +74,14 @@ impl<'s> Copy<'s> {
             taken.push(match source {
                 CopySource::Path(pattern) => {
                     let tree = build.tree(&step.from)?;
-                    let (pattern, base) = pivot(pattern, step.parents);
-                    let found = tree.take(&pattern, &exclude)?;
+                    let (found, base) = match step.parents {
+                        true => {
+                            let (base, below) = pivot(pattern);
+                            let (found, parts) = tree.take_deep(base, below, &exclude)?;
+                            (found, Some(parts))
+                        }
+                        false => (tree.take(pattern, &exclude)?, None),
+                    };
                     inputs.add(format!("what {pattern} holds"), tree.digest(&found)?.to_string());
                     if step.parents {
                         let names: Vec<_> =
@@ -165,12 +171,13 @@ impl Copying<'_> {
         let destination = placing.destination(&self.step.destination)?;
         let several = self.files() > 1 && !self.step.parents;
         if several && !destination.is_directory {
+            let name = if self.step.is_add { "ADD" } else { "COPY" };
             return Err(ApiError::invalid(format!(
-                "{} are copied to {}, which is no directory",
+                "when using {name} with more than one source file, the destination must be a \
+                 directory and end with a /: {} files, {:?}",
                 self.files(),
                 self.step.destination
-            ))
-            .hint("let the destination end with a slash"));
+            )));
         }
         for (index, piece) in self.pieces.iter().enumerate() {
             if without.contains(&index) {
@@ -186,8 +193,7 @@ impl Copying<'_> {
                 }
                 Piece::Files { tree, found, base: Some(base) } => {
                     for one in found {
-                        let kept = one.named.strip_prefix(&**base).unwrap_or(&one.named);
-                        let kept = kept.strip_prefix(b"/").unwrap_or(kept);
+                        let (base, kept) = split_after(&one.named, *base);
                         placing.directory(&destination.path)?;
                         let whole = join(kept, if one.is_directory() { b"x" } else { b"" });
                         placing.parents(
@@ -247,12 +253,8 @@ impl Copying<'_> {
 }
 
 /// Splits `a/./b` where `--parents` counts from.
-fn pivot(pattern: &str, parents: bool) -> (String, Option<Vec<u8>>) {
-    if !parents {
-        return (pattern.to_owned(), None);
-    }
-    let base = pattern.split_once("/./").map_or("", |(base, _)| base);
-    (pattern.to_owned(), Some(select::clean(base.as_bytes())))
+fn pivot(pattern: &str) -> (&str, &str) {
+    pattern.split_once("/./").unwrap_or(("", pattern))
 }
 
 fn downloaded(fetched: Fetched) -> Result<Piece, ApiError> {

@@ -70,6 +70,34 @@ fn paths_and_patterns() {
 }
 
 #[test]
+fn stars_of_any_depth() {
+    let root = tree(&[
+        ("a/one.txt", "1"),
+        ("a/x/two.txt", "2"),
+        ("a/x/y/two.txt", "3"),
+        ("b/x/two.txt", "4"),
+        ("a/away", "-> ../b"),
+        ("a/back", "-> ."),
+    ]);
+    let check = |base: &str, pattern: &str, expected: &[&str]| {
+        let found = select_deep(opened(root.path()).as_fd(), base, pattern, &all).unwrap();
+        let named: Vec<_> = found.iter().map(|one| str::from_utf8(&one.named).unwrap()).collect();
+        assert_eq!(named, expected, "{base} {pattern}");
+    };
+    check("", "a/**/two.txt", &["a/x/two.txt", "a/x/y/two.txt"]);
+    check("a", "**/*.txt", &["a/one.txt", "a/x/two.txt", "a/x/y/two.txt"]);
+    check("*", "x/**/t*", &["a/x/two.txt", "a/x/y/two.txt", "b/x/two.txt"]);
+    check("", "**/y", &["a/x/y"]);
+    check("", "**.txt", &["a/one.txt", "a/x/two.txt", "a/x/y/two.txt", "b/x/two.txt"]);
+    check("a", "x/**", &["a/x/two.txt", "a/x/y"]);
+    check("", "a/**/**/one.txt", &["a/one.txt"]);
+    check("", "**/none", &[]);
+    check("a", "", &["a"]);
+    let missing = select_deep(opened(root.path()).as_fd(), "a", "none", &all);
+    assert!(matches!(missing, Err(SelectError::NotFound(name)) if name == "a/none"));
+}
+
+#[test]
 fn what_is_left_out_and_what_is_below_it() {
     let root = tree(&[("a/keep", "1"), ("a/x/keep", "2"), ("a/y/drop", "3"), ("b/keep", "4")]);
     let filter = |path: &[u8], directory: bool| match path {

@@ -152,6 +152,44 @@ fn privileged_wildcards_excludes_parents_and_links() {
 }
 
 #[test]
+fn privileged_parents_with_stars_of_any_depth() {
+    let Some(builds) = Builds::new() else { return };
+    let root = builds.context(
+        "deep",
+        &[
+            (
+                "Dockerfile",
+                "FROM busybox\nCOPY --parents ./x/**/*.txt /all/\nCOPY --parents x/*/./**/c.txt /pivot/\n\
+                 COPY --parents --exclude=x/y/skip.txt ./**/y /named/\nCOPY --parents none/**/*.txt /none/\n",
+            ),
+            ("x/a.txt", "a"),
+            ("x/y/b.txt", "b"),
+            ("x/y/z/c.txt", "c"),
+            ("x/y/z/d.md", "d"),
+            ("x/y/skip.txt", "s"),
+            ("other/y/e", "e"),
+            ("x/link", "-> y"),
+        ],
+    );
+    fs::set_permissions(root.join("x/y"), fs::Permissions::from_mode(0o750)).unwrap();
+    builds.again("deep");
+    let list = |at: &str| builds.sh("deep", &format!("cd {at} && find . ! -type d | sort"));
+    assert_eq!(list("/all"), "./x/a.txt\n./x/y/b.txt\n./x/y/skip.txt\n./x/y/z/c.txt\n");
+    assert_eq!(list("/pivot"), "./z/c.txt\n");
+    assert_eq!(list("/named"), "./other/y/e\n./x/y/b.txt\n./x/y/z/c.txt\n./x/y/z/d.md\n");
+    assert_eq!(
+        builds.sh("deep", "stat -c %a /all/x/y /named/x/y; test -e /none || echo none"),
+        "750\n750\nnone\n"
+    );
+    builds.fails(
+        "deep2",
+        &[("Dockerfile", "FROM busybox\nCOPY --parents x/./none /\n"), ("x/a", "")],
+        "\"x/none\": not found",
+    );
+    builds.finish();
+}
+
+#[test]
 fn privileged_what_is_in_the_way_of_a_copy() {
     let Some(builds) = Builds::new() else { return };
     let files: &[(&str, &str)] = &[("a", "A"), ("b", "B"), ("d/x", "X"), ("f/x/y", "Y")];
@@ -165,7 +203,9 @@ fn privileged_what_is_in_the_way_of_a_copy() {
     check("COPY d /d", "cannot copy a file to /d/x: a directory is there");
     check("COPY f /e", "cannot copy a directory to /e/x: something that is no directory is there");
     check("COPY d /file", "something that is no directory is there");
-    check("COPY a b /nowhere", "which is no directory");
+    let several = "more than one source file, the destination must be a directory and end with a /";
+    check("COPY a b /nowhere", &format!("when using COPY with {several}: 2 files, \"/nowhere\""));
+    check("ADD [ab] /file", &format!("when using ADD with {several}"));
     check("COPY a /file/", "cannot copy into /file/");
     check("COPY missing /x", "\"missing\": not found");
     builds.finish();
