@@ -15,11 +15,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Job {
-    /// List the members of an archive (docker-archive or OCI layout as tar, possibly gzip or
-    /// zstd). Descriptors: 0 = input (any readable), 1 = spool (an empty read-write file that
+    /// List the members of an archive (docker-archive or OCI layout as tar, possibly gzip,
+    /// zstd, xz or bzip2). Descriptors: 0 = input (any readable), 1 = spool (an empty read-write file that
     /// receives the uncompressed archive). Answer: [`Answer::Archive`].
     ScanArchive {
         /// Refuse an archive that is larger than this many bytes once inflated.
+        max_bytes: u64,
+    },
+    /// Write the plain bytes of something compressed by gzip, zstd, xz or bzip2. Descriptors:
+    /// 0 = input, 1 = output. Answer: [`Answer::Packed`].
+    Inflate {
+        /// Refuse what is larger than this many bytes once inflated.
         max_bytes: u64,
     },
     /// Read one layer. Descriptors: 0 = input; then for [`LayerMode::Erofs`] 1 = tar file,
@@ -241,6 +247,7 @@ impl Job {
             | Self::ReadPlace { userns, .. }
             | Self::Extract { userns, .. } => 2 + usize::from(*userns),
             Self::ScanArchive { .. }
+            | Self::Inflate { .. }
             | Self::Compress { .. }
             | Self::CopyTree { .. }
             | Self::PackTree => 2,

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use hull_store::layer::{
     Copied, Extract, Extracted, FailureKind, Input, LayerError, Packed, Place, Stubs, Target,
-    assemble, changes, compress, copy_tree, extract, make_layer, pack_layer, pack_place, pack_tree,
-    read_items, read_layer, read_place, scan_archive, stat_place,
+    assemble, changes, compress, copy_tree, extract, inflate, make_layer, pack_layer, pack_place,
+    pack_tree, read_items, read_layer, read_place, scan_archive, stat_place,
 };
 use hull_sys::jail::{CapabilitySet, Jail, Purpose, SealError, confined, confined_to_read};
 
@@ -54,6 +54,12 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
             Jail::new(Purpose::Streams).enter()?;
             scan_archive(Input::Stream(File::from(input)), File::from(spool), *max_bytes)
                 .map(|members| Answer::Archive { members })
+        }
+        Job::Inflate { max_bytes } => {
+            let (input, output) = (File::from(next()?), File::from(next()?));
+            Jail::new(Purpose::Streams).enter()?;
+            inflate(Input::Stream(input), output, *max_bytes)
+                .map(|bytes| Answer::Packed { entries: 0, bytes })
         }
         Job::Layer { range, mode, limits } => {
             let (input, output) = (File::from(next()?), next()?);

@@ -1,8 +1,9 @@
 //! Images without a registry: `load`, `import` and what can be done with what they leave.
 
+use hull_test_support::Hull;
+use hull_test_support::archive::{Tar, bzip2, xz};
 use hull_test_support::busybox::{base_tar, probe_image};
 use hull_test_support::image::{Compression, Image, multi_platform};
-use hull_test_support::{Hull, archive::Tar};
 use serde_json::json;
 
 /// Three layers in three compressions: the top one replaces, removes and hides.
@@ -148,6 +149,33 @@ fn privileged_import_with_changes() {
     let output = hull.run_with_input(&["import", "-", "piped"], &bytes);
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert_eq!(hull.ok(&["run", "--rm", "piped", "/probe", "echo", "x"]), "x");
+    hull.finish();
+}
+
+#[test]
+fn privileged_archives_in_xz_and_bzip2() {
+    let Some(hull) = Hull::new() else { return };
+    let (image, root) = (layered(), base_tar().finish());
+    for (name, pack) in [("xz", xz as fn(&[u8]) -> Vec<u8>), ("bzip2", bzip2)] {
+        let path = hull.file("image", &pack(&image.docker_archive(&[&format!("loaded:{name}")])));
+        hull.ok(&["load", "-i", &path]);
+        shows_its_layers(&hull, &format!("loaded:{name}"));
+        let path = hull.file("root", &pack(&root));
+        let id = hull.ok(&["import", &path, &format!("imported:{name}")]);
+        let said = hull.ok(&["run", "--rm", &format!("imported:{name}"), "/probe", "echo", "x"]);
+        assert_eq!(said, "x");
+        // Layers are never in these: what is kept is the tar.
+        let layers = hull.ok(&["image", "inspect", "--format", "{{json .RootFS.Layers}}", &id]);
+        let plain = format!("[\"{}\"]", hull_test_support::serve::digest("sha256", &root));
+        assert_eq!(layers, plain, "{name}");
+        let short = pack(&root);
+        let output = hull.run_with_input(&["import", "-"], &short[..short.len() - 20]);
+        assert_ne!(output.code, 0);
+        assert!(output.stderr.contains(&format!("{name} stream at byte")), "{}", output.stderr);
+        let saved = hull.folder().join("saved");
+        hull.ok(&["save", "-o", &saved.display().to_string(), &format!("imported:{name}")]);
+    }
+    assert!(hull.ok(&["system", "check"]).contains("no problems"));
     hull.finish();
 }
 

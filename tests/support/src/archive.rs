@@ -1,5 +1,7 @@
 //! Tar archives written byte by byte, so that a test can write what no tar program would.
 
+use std::io::Write as _;
+
 /// Type flag of a regular file.
 pub const FILE: u8 = b'0';
 /// Type flag of a hard link.
@@ -259,4 +261,19 @@ fn records(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
         bytes = &bytes[length..];
     }
     records
+}
+
+/// Compressed by xz.
+pub fn xz(bytes: &[u8]) -> Vec<u8> {
+    let options = lzma_rust2::XzOptions::with_preset(1);
+    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Compressed by bzip2.
+pub fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }

@@ -39,47 +39,23 @@ pub(super) fn archive(
     let mut file = File::from(file);
     (&mut file).take(512).read_to_end(&mut head).map_err(io)?;
     let name = String::from_utf8_lossy(&found.path);
-    match Format::of(&head) {
-        Some(Format::Known) => {
-            rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))
-                .map_err(|error| io(error.into()))?;
-            Ok(Some(file.into()))
-        }
-        Some(Format::Unknown(format)) => Err(ApiError::new(
-            ErrorKind::Unavailable,
-            format!("cannot unpack {name}: {format} archives are not supported"),
-        )
-        .hint("compress it with gzip or zstd, or add it with --unpack=false")),
-        None if forced == Some(true) => {
-            Err(ApiError::invalid(format!("cannot unpack {name}: it is no archive")))
-        }
-        None => Ok(None),
+    if is_archive(&head) {
+        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))
+            .map_err(|error| io(error.into()))?;
+        return Ok(Some(file.into()));
+    }
+    match forced {
+        Some(true) => Err(ApiError::invalid(format!("cannot unpack {name}: it is no archive"))),
+        _ => Ok(None),
     }
 }
 
-/// Whether something begins as an archive that can be unpacked; `head` is its first 512 bytes.
+/// Whether something begins as a tar does, plain or compressed; `head` is its first 512 bytes.
 pub(super) fn is_archive(head: &[u8]) -> bool {
-    matches!(Format::of(head), Some(Format::Known))
-}
-
-enum Format {
-    /// A tar, plain, gzip or zstd.
-    Known,
-    Unknown(&'static str),
-}
-
-impl Format {
-    fn of(head: &[u8]) -> Option<Self> {
-        let tar = head.get(257..262) == Some(b"ustar") || is_old_tar(head);
-        if tar || head.starts_with(&[0x1f, 0x8b, 8]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-        {
-            return Some(Self::Known);
-        }
-        if head.starts_with(b"BZh") {
-            return Some(Self::Unknown("bzip2"));
-        }
-        head.starts_with(b"\xfd7zXZ\0").then_some(Self::Unknown("xz"))
-    }
+    const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"];
+    head.get(257..262) == Some(b"ustar")
+        || is_old_tar(head)
+        || COMPRESSED.iter().any(|magic| head.starts_with(magic))
 }
 
 /// Whether a block is a tar header by its checksum.

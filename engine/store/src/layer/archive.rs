@@ -7,7 +7,7 @@ use std::io::Write;
 use serde::{Deserialize, Serialize};
 
 use super::LayerError;
-use super::decompress::Input;
+use super::decompress::{Formats, Input};
 use super::error::shown;
 use super::path::{LayerPath, components};
 use super::pipe::{Tap, inflated};
@@ -41,7 +41,7 @@ pub fn scan_archive(
     spool: File,
     max_bytes: u64,
 ) -> Result<Vec<ArchiveMember>, LayerError> {
-    let (members, _) = inflated(input, max_bytes, Spool(spool), |source| {
+    let (members, _) = inflated(input, Formats::Archives, max_bytes, Spool(spool), |source| {
         let mut reader = Reader::new(source);
         let mut members = BTreeMap::new();
         while let Some(entry) = reader.next_entry()? {

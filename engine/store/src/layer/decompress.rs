@@ -1,12 +1,13 @@
 //! Compressed input to plain bytes, hashing what goes in.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
-use hull_oci::Digest;
-use hull_oci::{Algorithm, Hasher};
+use hull_oci::{Algorithm, Digest, Hasher};
+use lzma_rust2::XzReader;
 
 use super::LayerError;
 
@@ -20,6 +21,10 @@ pub(super) const RATIO_FLOOR: u64 = 64 << 20;
 /// A zstd frame may ask for a window of this many bytes at most, as a power of two: 128 MiB,
 /// what `zstd -d` takes without being told otherwise.
 const MAX_WINDOW_LOG: u32 = 27;
+
+/// An xz stream may ask for a dictionary that takes this much memory at most, KiB: twice what
+/// `xz -9` asks for.
+const MAX_XZ_MEMORY: u32 = 128 << 10;
 
 const INPUT_BUFFER: usize = 256 << 10;
 
@@ -39,6 +44,15 @@ pub enum Input {
     },
 }
 
+/// Which compressions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Formats {
+    /// Those that layers may have: gzip and zstd.
+    Layers,
+    /// Also those that archives come in: xz and bzip2.
+    Archives,
+}
+
 /// What the input turned out to be.
 #[derive(Debug)]
 pub(super) struct Consumed {
@@ -46,7 +60,7 @@ pub(super) struct Consumed {
     pub(super) digest: Option<Digest>,
     /// Bytes as they came.
     pub(super) size: u64,
-    /// `""`, `gzip` or `zstd`.
+    /// `""`, `gzip`, `zstd`, `xz` or `bzip2`.
     pub(super) compression: &'static str,
 }
 
@@ -61,6 +75,8 @@ enum Stage {
     Plain(BufReader<Meter>),
     Gzip(Box<MultiGzDecoder<BufReader<Meter>>>),
     Zstd(zstd::Decoder<'static, BufReader<Meter>>),
+    Xz(Box<XzReader<BufReader<Meter>>>),
+    Bzip2(Box<MultiBzDecoder<BufReader<Meter>>>),
 }
 
 /// Counts and hashes the input.
@@ -70,9 +86,28 @@ struct Meter {
     hasher: Option<Hasher>,
 }
 
+/// Writes the plain bytes of `input`, compressed as archives are or not at all, to `output`;
+/// returns how many.
+///
+/// # Errors
+/// As [`LayerError`] says; what was written is then of no use.
+pub fn inflate(input: Input, mut output: File, max_bytes: u64) -> Result<u64, LayerError> {
+    let mut decoder = Decoder::new(input, max_bytes, Formats::Archives)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let filled = decoder.fill(&mut buffer)?;
+        output
+            .write_all(&buffer[..filled])
+            .map_err(|error| LayerError::io("write the plain bytes", error))?;
+        if filled < buffer.len() {
+            return Ok(decoder.written);
+        }
+    }
+}
+
 impl Decoder {
     /// Looks at the first bytes to know the compression.
-    pub(super) fn new(input: Input, max_bytes: u64) -> Result<Self, LayerError> {
+    pub(super) fn new(input: Input, max_bytes: u64, formats: Formats) -> Result<Self, LayerError> {
         let meter = Meter { input, read: 0, hasher: Some(Hasher::new(Algorithm::Sha256)) };
         let mut source = BufReader::with_capacity(INPUT_BUFFER, meter);
         let start = source.fill_buf().map_err(|error| read_error(0, error))?;
@@ -85,13 +120,18 @@ impl Decoder {
                 });
                 Stage::Zstd(decoder.map_err(|error| LayerError::io("set up zstd", error))?)
             }
-            Compression::Refused(format) => {
+            compression @ (Compression::Xz | Compression::Bzip2) if formats == Formats::Layers => {
                 return Err(LayerError::Compression {
-                    format,
+                    format: if compression == Compression::Xz { "xz" } else { "bzip2" },
                     offset: 0,
-                    problem: "this compression is not supported: use gzip or zstd".to_owned(),
+                    problem: "layers are compressed with gzip or zstd only".to_owned(),
                 });
             }
+            // Several streams one after the other are one, as the programs have it.
+            Compression::Xz => {
+                Stage::Xz(Box::new(XzReader::new_mem_limit(source, true, MAX_XZ_MEMORY)))
+            }
+            Compression::Bzip2 => Stage::Bzip2(Box::new(MultiBzDecoder::new(source))),
             Compression::None => {
                 // The plain bytes are hashed by whoever reads them.
                 source.get_mut().hasher = None;
@@ -111,6 +151,8 @@ impl Decoder {
                 Stage::Plain(source) => source.read(rest),
                 Stage::Gzip(source) => source.read(rest),
                 Stage::Zstd(source) => source.read(rest),
+                Stage::Xz(source) => source.read(rest),
+                Stage::Bzip2(source) => source.read(rest),
             };
             match read {
                 Ok(0) => break,
@@ -131,6 +173,8 @@ impl Decoder {
             Stage::Plain(source) => source.into_inner(),
             Stage::Gzip(source) => source.into_inner().into_inner(),
             Stage::Zstd(source) => source.finish().into_inner(),
+            Stage::Xz(source) => source.into_inner().into_inner(),
+            Stage::Bzip2(source) => source.into_inner().into_inner(),
         };
         Consumed { digest: meter.hasher.map(Hasher::finish), size: meter.read, compression }
     }
@@ -152,6 +196,8 @@ impl Decoder {
             Stage::Plain(_) => "",
             Stage::Gzip(_) => "gzip",
             Stage::Zstd(_) => "zstd",
+            Stage::Xz(_) => "xz",
+            Stage::Bzip2(_) => "bzip2",
         }
     }
 
@@ -160,6 +206,8 @@ impl Decoder {
             Stage::Plain(source) => source,
             Stage::Gzip(source) => source.get_ref(),
             Stage::Zstd(source) => source.get_ref(),
+            Stage::Xz(source) => source.inner(),
+            Stage::Bzip2(source) => source.get_ref(),
         }
     }
 
@@ -172,6 +220,9 @@ impl Decoder {
         }
         let problem = match error.kind() {
             io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
+            io::ErrorKind::OutOfMemory => {
+                format!("its dictionary needs more than {} MiB of memory", MAX_XZ_MEMORY >> 10)
+            }
             // The reader finds the next header to be none.
             io::ErrorKind::InvalidInput if offset > 0 => {
                 format!("it is damaged, or something follows its end ({error})")
@@ -214,7 +265,8 @@ enum Compression {
     None,
     Gzip,
     Zstd,
-    Refused(&'static str),
+    Xz,
+    Bzip2,
 }
 
 impl Compression {
@@ -223,10 +275,8 @@ impl Compression {
             [0x1f, 0x8b, ..] => Self::Gzip,
             // A zstd frame, or one of the skippable frames that may come before.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Refused("xz"),
-            [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..] => {
-                Self::Refused("bzip2")
-            }
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..] => Self::Bzip2,
             _ => Self::None,
         }
     }

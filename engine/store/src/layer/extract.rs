@@ -23,7 +23,7 @@ use rustix::io::Errno;
 
 use super::LayerError;
 use super::beneath::failed;
-use super::decompress::Input;
+use super::decompress::{Formats, Input};
 use super::error::shown;
 use super::inside::{Place, directory, refuse_read_only};
 use super::path::{LayerPath, components, join, split};
@@ -59,7 +59,7 @@ pub struct Extracted {
     pub bytes: u64,
 }
 
-/// Extracts `input`, a tar, plain or compressed by gzip or zstd, into the directory at `place`
+/// Extracts `input`, a tar, plain or compressed, into the directory at `place`
 /// inside `root`.
 ///
 /// # Errors
@@ -86,7 +86,7 @@ pub fn extract(
         directories: Vec::new(),
         extracted: Extracted::default(),
     };
-    inflated(input, max_bytes, Unseen, |source| {
+    inflated(input, Formats::Archives, max_bytes, Unseen, |source| {
         let mut reader = Reader::new(source);
         while let Some(entry) = reader.next_entry()? {
             work.entry(&entry, &mut reader)?;

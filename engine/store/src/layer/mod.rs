@@ -40,6 +40,7 @@ pub use assemble::{Item, assemble, read_items, write_items};
 pub use compare::{Stubs, changes, pack_layer};
 pub use compress::{Compressed, Method, compress};
 pub use copy::{Copied, copy_tree};
+pub use decompress::inflate;
 pub use error::{FailureKind, LayerError};
 pub use extract::{Extract, Extracted, extract};
 pub use inside::{Place, PlaceStat, Refusal, read_place, stat_place};

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use super::LayerError;
-use super::decompress::{Consumed, Decoder, Input};
+use super::decompress::{Consumed, Decoder, Formats, Input};
 
 /// Bytes handed from thread to thread at a time.
 const BUFFER: usize = 1 << 20;
@@ -33,6 +33,7 @@ pub(super) trait Tap {
 /// `work` must read to the end: only then are all bytes hashed, counted and checked.
 pub(super) fn inflated<T: Tap, V>(
     input: Input,
+    formats: Formats,
     max_bytes: u64,
     tap: T,
     work: impl FnOnce(Source<T>) -> Result<V, LayerError>,
@@ -42,7 +43,7 @@ pub(super) fn inflated<T: Tap, V>(
     thread::scope(|scope| {
         let inflater = thread::Builder::new()
             .name("inflate".to_owned())
-            .spawn_scoped(scope, move || inflate(input, max_bytes, &outgoing, &reusable))
+            .spawn_scoped(scope, move || inflate(input, formats, max_bytes, &outgoing, &reusable))
             .map_err(|error| LayerError::io("start a thread", error))?;
         let source = Source { incoming, used, buffer: Vec::new(), at: 0, ended: false, tap };
         let result = work(source);
@@ -62,11 +63,12 @@ pub(super) fn inflated<T: Tap, V>(
 /// Sends buffers until the end of the input, an error, or the other side's loss of interest.
 fn inflate(
     input: Input,
+    formats: Formats,
     max_bytes: u64,
     outgoing: &SyncSender<Result<Vec<u8>, LayerError>>,
     reusable: &Receiver<Vec<u8>>,
 ) -> Option<Consumed> {
-    let mut decoder = match Decoder::new(input, max_bytes) {
+    let mut decoder = match Decoder::new(input, max_bytes, formats) {
         Ok(decoder) => decoder,
         Err(error) => {
             // The receiver has the error or does not want to know.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use hull_oci::{Algorithm, Hasher};
 
+use super::decompress::Formats;
 pub use super::decompress::Input;
 use super::path::{LayerPath, MAX_PATH, PathError};
 use super::pipe::{Source, Tap, inflated};
@@ -61,10 +62,11 @@ pub(super) fn read_layer_with(
     };
     let tap = TarTap { hasher: Hasher::new(Algorithm::Sha256), copy: tar.map(Copy::new) };
     let mut layer = Layer { tree: Tree::new(limits.max_entries), output, entries: 0, max_id: 0 };
-    let ((tap, tar_size), consumed) = inflated(input, limits.max_bytes, tap, |source| {
-        let (source, tar_size) = layer.read(source)?;
-        Ok((source.into_tap(), tar_size))
-    })?;
+    let ((tap, tar_size), consumed) =
+        inflated(input, Formats::Layers, limits.max_bytes, tap, |source| {
+            let (source, tar_size) = layer.read(source)?;
+            Ok((source.into_tap(), tar_size))
+        })?;
     let diff_id = tap.hasher.finish();
     if let Some(copy) = tap.copy.filter(|_| durable) {
         copy.finish()?;

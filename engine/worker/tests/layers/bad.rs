@@ -109,7 +109,11 @@ fn privileged_streams_that_are_cut_short_or_go_on() {
     let zstd = zstd::encode_all(&tar[..], 1).unwrap();
     refused(&zstd[..zstd.len() - 1], "cut short");
     refused(&[&zstd[..], b"garbage"].concat(), "zstd stream at byte ");
-    refused(b"\xfd7zXZ\0...", "xz stream at byte 0: this compression is not supported");
+    refused(b"\xfd7zXZ\0...", "xz stream at byte 0: layers are compressed with gzip or zstd only");
+    refused(
+        b"BZh91AY&SY...",
+        "bzip2 stream at byte 0: layers are compressed with gzip or zstd only",
+    );
     // A window of 512 MiB.
     refused(b"\x28\xb5\x2f\xfd\x00\x98\x01\x00\x00", "zstd stream at byte ");
 }

@@ -220,7 +220,8 @@ fn privileged_add_unpacks_archives_and_copy_does_not() {
             (
                 "Dockerfile",
                 "FROM busybox\nRUN mkdir -p /lib64 && ln -s lib64 /lib\nADD a.tar /un/\nADD a.tar.gz /gz/\nADD --unpack=false a.tar /kept.tar\nCOPY a.tar /copied/\n\
-                 ADD plain.gz /plain/\nADD --chown=33:50 a.tar /owned/\nADD lib.tar /\nADD a.tar plain.txt /mixed/\n",
+                 ADD plain.gz /plain/\nADD --chown=33:50 a.tar /owned/\nADD lib.tar /\nADD a.tar plain.txt /mixed/\n\
+                 ADD a.tar.xz /xz/\nADD a.tbz /bz/\nADD plain.xz /plain/\n",
             ),
             ("plain.txt", "plain"),
             ("src/f", "F"),
@@ -239,10 +240,18 @@ fn privileged_add_unpacks_archives_and_copy_does_not() {
         std::process::Command::new("gzip").arg("-k").arg("plain.txt").current_dir(&root).status();
     assert!(packed.unwrap().success());
     fs::rename(root.join("plain.txt.gz"), root.join("plain.gz")).unwrap();
+    let archive = fs::read(root.join("a.tar")).unwrap();
+    fs::write(root.join("a.tar.xz"), hull_test_support::archive::xz(&archive)).unwrap();
+    fs::write(root.join("a.tbz"), hull_test_support::archive::bzip2(&archive)).unwrap();
+    fs::write(root.join("plain.xz"), hull_test_support::archive::xz(b"plain")).unwrap();
     builds.again("add");
     let sh = |command: &str| builds.sh("add", command);
+    assert_eq!(sh("cat /xz/f /xz/sub/g /bz/sub/g; stat -c '%u %g' /xz/f /bz/f"), "FGG7 8\n7 8\n");
     assert_eq!(sh("cat /un/f /un/sub/g /gz/f; stat -c '%u %g' /un/f"), "FGF7 8\n");
-    assert_eq!(sh("test -f /kept.tar && test -f /copied/a.tar && ls /plain"), "plain.gz\n");
+    assert_eq!(
+        sh("test -f /kept.tar && test -f /copied/a.tar && ls /plain"),
+        "plain.gz\nplain.xz\n"
+    );
     assert_eq!(sh("stat -c '%u %g' /owned/f"), "33 50\n");
     assert_eq!(sh("cat /lib64/h; test -L /lib && echo still"), "Hstill\n");
     assert_eq!(sh("cat /mixed/f /mixed/plain.txt"), "Fplain");

@@ -87,7 +87,7 @@ impl From<ImportError> for ApiError {
 
 impl Images<'_> {
     /// Makes an image of the tar that `input` yields: a file or the read end of a pipe, plain,
-    /// gzip or zstd. Returns the image ID.
+    /// gzip, zstd, xz or bzip2. Returns the image ID.
     ///
     /// # Errors
     /// See [`ImportError`]. On an error nothing is kept.
@@ -123,7 +123,7 @@ impl Images<'_> {
     pub(super) fn receive(&self, input: BorrowedFd<'_>) -> Result<Received<'_>, ImportError> {
         let mut input = File::from(input.try_clone_to_owned().map_err(ImportError::Receive)?);
         let mut head = Vec::new();
-        (&mut input).take(4).read_to_end(&mut head).map_err(ImportError::Receive)?;
+        (&mut input).take(6).read_to_end(&mut head).map_err(ImportError::Receive)?;
         if head.is_empty() {
             return Err(ImportError::Empty);
         }
@@ -138,9 +138,23 @@ impl Images<'_> {
             .and_then(|()| std::io::copy(&mut input, &mut spool))
             .and_then(|rest| spool.rewind().map(|()| rest + head.len() as u64))
             .map_err(ImportError::Receive)?;
+        let (spool, size) = match is_of_archives(&head) {
+            true => self.inflated(&spool, size)?,
+            false => (spool, size),
+        };
         let report = self.read_layer(&ingest, spool.as_fd(), Some(size))?;
         let held = ingest.mode() == LayerMode::Erofs && report.compression.is_empty();
         Ok(Received { ingest, report, copy: Some(spool).filter(|_| !held) })
+    }
+
+    /// The plain bytes of what came in a compression that layers cannot have.
+    fn inflated(&self, spool: &File, size: u64) -> Result<(File, u64), ImportError> {
+        let plain = self.store.blobs().temporary()?;
+        let job = Job::Inflate { max_bytes: worker::limits(size).max_bytes };
+        match worker::run(self.worker, &job, &[spool.as_fd(), plain.as_fd()])? {
+            Answer::Packed { bytes, .. } => Ok((plain, bytes)),
+            _ => Err(ImportError::Answer),
+        }
     }
 
     fn pass_through(
@@ -191,9 +205,16 @@ impl Images<'_> {
     }
 }
 
-/// Whether bytes begin as gzip or zstd do.
+/// Whether bytes begin as gzip, zstd, xz or bzip2 do.
 fn is_compressed(head: &[u8]) -> bool {
-    head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+    head.starts_with(&[0x1f, 0x8b])
+        || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+        || is_of_archives(head)
+}
+
+/// Whether bytes begin as xz or bzip2 do.
+fn is_of_archives(head: &[u8]) -> bool {
+    head.starts_with(b"\xfd7zXZ\0") || head.starts_with(b"BZh")
 }
 
 /// The config that Docker writes for an import.
