@@ -3,6 +3,7 @@
 use crate::object::{EntryKind, Kind, entries, target_of_tag, tree_of_commit};
 use crate::oid::Oid;
 use crate::pack::{Pack, PackError};
+use crate::submodule::{self, Submodule};
 
 /// Directories in directories.
 const MAX_DEPTH: usize = 256;
@@ -43,7 +44,7 @@ pub struct CheckedOut {
     /// Files, links and directories.
     pub entries: u64,
     /// Where other repositories belong: made as empty directories.
-    pub submodules: Vec<String>,
+    pub submodules: Vec<Submodule>,
 }
 
 /// Why the files of a commit are not there.
@@ -118,8 +119,11 @@ where
     })?;
     let done = CheckedOut { commit, entries: 0, submodules: Vec::new() };
     let mut walk = Walk { pack, sink, max_entries, done };
-    let tree = walk.descend(tree, directory)?;
-    walk.tree(tree, &mut String::new(), 0)?;
+    let below = walk.descend(tree, directory)?;
+    walk.tree(below, &mut String::new(), 0)?;
+    if !walk.done.submodules.is_empty() {
+        walk.find_submodules(tree, directory)?;
+    }
     Ok(walk.done)
 }
 
@@ -212,10 +216,39 @@ where
                 }
                 EntryKind::Submodule => {
                     self.sink.directory(path).map_err(CheckoutError::Sink)?;
-                    self.done.submodules.push(path.clone());
+                    let (path, commit) = (path.clone(), entry.oid);
+                    self.done.submodules.push(Submodule { path, commit, url: None });
                 }
             }
             path.truncate(length);
+        }
+        Ok(())
+    }
+
+    /// Finds out where the submodules below `directory` are: `.gitmodules` lies at the root.
+    fn find_submodules(
+        &mut self,
+        root: Oid,
+        directory: &str,
+    ) -> Result<(), CheckoutError<S::Error>> {
+        let bytes = content(self.pack, root, Kind::Tree)?;
+        let entries = entries(&bytes).map_err(|problem| self.wrong("", problem))?;
+        // A link is not followed (CVE-2018-11235 and its kin).
+        let file = entries.iter().find(|entry| {
+            entry.name == ".gitmodules" && matches!(entry.kind, EntryKind::File { .. })
+        });
+        let Some(file) = file else { return Ok(()) };
+        if self.pack.find(file.oid).is_some_and(|(_, size)| size > submodule::MAX_BYTES) {
+            return Err(self.too_large("bytes in its .gitmodules", submodule::MAX_BYTES));
+        }
+        let addresses = submodule::addresses(&content(self.pack, file.oid, Kind::Blob)?);
+        for submodule in &mut self.done.submodules {
+            let whole = match directory {
+                "" => submodule.path.clone(),
+                directory => format!("{directory}/{}", submodule.path),
+            };
+            let found = addresses.iter().find(|(path, _)| *path == whole);
+            submodule.url = found.map(|(_, url)| url.clone());
         }
         Ok(())
     }

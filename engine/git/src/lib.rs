@@ -14,6 +14,7 @@ mod oid;
 mod pack;
 mod packet;
 mod protocol;
+mod submodule;
 
 pub use checkout::{CheckedOut, CheckoutError, Sink, checkout};
 pub use object::Kind;
@@ -24,3 +25,4 @@ pub use protocol::{
     Advertisement, Fetched, ProtocolError, Refs, advertisement_path, fetch_request, is_ref_name,
     ls_refs_request, read_fetch, request_path,
 };
+pub use submodule::{Submodule, address_of_submodule};

@@ -18,6 +18,7 @@ mod uploads;
 mod web;
 
 pub use client::{BlobOutputs, Transfer, TransferError};
+pub use hull_git::address_of_submodule;
 pub use hull_registry::auth::{Credentials, Secret};
 pub use hull_registry::client::{FailureKind, LoginOutcome, SearchResult};
 pub use hull_registry::config::Registries;

@@ -160,6 +160,17 @@ pub enum Job {
     },
 }
 
+/// A place in a repository where a commit of another one belongs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submodule {
+    /// Relative to what was checked out, and clean.
+    pub path: String,
+    /// The commit: 40 hex digits.
+    pub commit: String,
+    /// The repository as `.gitmodules` has it, if it says anything.
+    pub url: Option<String>,
+}
+
 /// How [`Job::Extract`] extracts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ExtractOptions {
@@ -223,8 +234,8 @@ pub enum Answer {
     CheckedOut {
         /// The commit.
         commit: String,
-        /// Paths where other repositories belong; they are empty directories.
-        submodules: Vec<String>,
+        /// Where other repositories belong; they are empty directories.
+        submodules: Vec<Submodule>,
     },
     /// There is nothing to do at the place that was asked for; nothing was changed.
     Refused(Refusal),

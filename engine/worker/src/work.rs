@@ -11,7 +11,7 @@ use hull_store::layer::{
 };
 use hull_sys::jail::{CapabilitySet, Jail, Purpose, SealError, confined, confined_to_read};
 
-use crate::job::{Answer, ExtractOptions, Job, LayerMode};
+use crate::job::{Answer, ExtractOptions, Job, LayerMode, Submodule};
 use crate::{git, packages};
 
 /// A job that could not be begun.
@@ -158,7 +158,7 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
             return Ok(match git::check_out(pack, spool, to, commit, directory, *max_bytes) {
                 Ok(done) => Answer::CheckedOut {
                     commit: done.commit.to_string(),
-                    submodules: done.submodules,
+                    submodules: done.submodules.into_iter().map(submodule).collect(),
                 },
                 Err(message) => refused(&message),
             });
@@ -312,6 +312,10 @@ fn writable(directory: &OwnedFd) -> Result<OwnedFd, WorkError> {
 /// The same through which nothing can be written.
 fn readable(directory: &OwnedFd) -> Result<OwnedFd, WorkError> {
     confined_to_read(directory).map_err(WorkError::Directory)
+}
+
+fn submodule(hull_git::Submodule { path, commit, url }: hull_git::Submodule) -> Submodule {
+    Submodule { path, commit: commit.to_string(), url }
 }
 
 fn packed(packed: Packed) -> Answer {

@@ -44,7 +44,9 @@ impl Web {
 
 fn answer(request: &Request, repository: &Path, packs: &AtomicUsize) -> Answer {
     let path = request.path();
-    if let Some(path) = path.strip_prefix("/repository.git") {
+    let named = |name: &'static str| Some((path.strip_prefix(&format!("/{name}.git"))?, name));
+    if let Some((path, name)) = ["repository", "library", "inner"].into_iter().find_map(named) {
+        let repository = &repository.with_file_name(name);
         let stateless = ["upload-pack", "--stateless-rpc", "."];
         return match path {
             "/info/refs" => {
@@ -214,6 +216,63 @@ fn privileged_contexts_elsewhere() {
     assert_eq!(sh(&hull, "head -n 1 /from-tar"), "FROM busybox\n");
     hull.ok(&["build", "-t", "built", &web.url("Dockerfile")]);
     assert_eq!(sh(&hull, "cat /made"), "remote\n");
+    hull.finish();
+}
+
+/// Puts a commit of another repository into one, with what its `.gitmodules` says.
+fn submodule(repository: &Path, path: &str, commit_there: &str, modules: &str) {
+    fs::write(repository.join(".gitmodules"), modules).unwrap();
+    let entry = format!("160000,{commit_there},{path}");
+    git(repository, &["update-index", "--add", "--cacheinfo", &entry], b"");
+    git(repository, &["add", ".gitmodules"], b"");
+    git(repository, &["commit", "-qm", "a submodule"], b"");
+}
+
+#[test]
+fn privileged_submodules_are_checked_out() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    let beside = |name: &str| web.repository.with_file_name(name);
+    for name in ["library", "inner"] {
+        fs::create_dir_all(beside(name)).unwrap();
+        git(&beside(name), &["init", "-q"], b"");
+    }
+    let inner = commit(&beside("inner"), "deepest", "inner\n");
+    commit(&beside("library"), "code", "library\n");
+    let modules = format!("[submodule \"i\"]\n\tpath = a/i\n\turl = {}\n", web.url("inner.git"));
+    submodule(&beside("library"), "a/i", &inner, &modules);
+    let library = git(&beside("library"), &["rev-parse", "HEAD"], b"");
+    let library = String::from_utf8(library).unwrap();
+    let relative = "[submodule \"l\"]\n\tpath = sub/lib\n\turl = ../library.git\n";
+    submodule(&web.repository, "sub/lib", library.trim(), relative);
+
+    let url = web.url("repository.git");
+    let dockerfile = format!(
+        "FROM busybox\nADD {url}#main /all/\nADD {url}#main:sub /part/\nADD {url}?ref=main&submodules=false /none/\n"
+    );
+    hull.ok(&["build", "-t", "built", &context(&hull, &dockerfile)]);
+    let read = "cat /all/sub/lib/code /all/sub/lib/a/i/deepest /part/lib/code; ls -A /none/sub/lib";
+    assert_eq!(sh(&hull, read), "library\ninner\nlibrary\n");
+
+    for (modules, message) in [
+        ("", "the submodule sub/lib of"),
+        (
+            "[submodule \"l\"]\npath = sub/lib\nurl = git@h:x/y.git\n",
+            "only http and https are spoken",
+        ),
+        ("[submodule \"l\"]\npath = sub/lib\nurl = ../../../../x\n", "which leads nowhere"),
+        ("[submodule \"l\"]\npath = sub/lib\nurl = ../absent.git\n", "404"),
+        (
+            "[submodule \"l\"]\npath = sub/lib\nurl = ext::sh -c x\n",
+            "only http and https are spoken",
+        ),
+    ] {
+        submodule(&web.repository, "sub/lib", library.trim(), modules);
+        let dockerfile = format!("FROM busybox\nADD {url}#main /r/\n");
+        let output = hull.run(&["build", "-t", "built", &context(&hull, &dockerfile)]);
+        assert_ne!(output.code, 0, "{modules}");
+        assert!(output.stderr.contains(message), "{modules}: {}", output.stderr);
+    }
     hull.finish();
 }
 

@@ -18,9 +18,10 @@ use hull_builder::remote::GitRemote;
 use hull_oci::{Algorithm, Digest, Hasher};
 use hull_store::Store;
 use hull_store::cache::{StatCache, WorkArea};
-use hull_transfer::Transfer;
+use hull_store::select;
+use hull_transfer::{Transfer, address_of_submodule};
 use hull_worker::client::run as run_job;
-use hull_worker::job::{Answer, Job};
+use hull_worker::job::{Answer, Job, Submodule};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 
 use super::context::{self, MAX_TEXT, Tree};
@@ -36,6 +37,9 @@ const MAX_FILE: u64 = 64 << 30;
 
 /// Bytes that the objects of a commit may have.
 const MAX_COMMIT: u64 = 16 << 30;
+
+/// Repositories in a repository, and in those.
+const MAX_SUBMODULES: usize = 256;
 
 /// The name of a file whose address has none.
 const NAMELESS: &str = "download";
@@ -204,30 +208,62 @@ impl<'a> Fetcher<'a> {
         Ok(Commit { url: remote.url, commit: found, directory, without_submodules })
     }
 
-    /// The files of a commit.
+    /// The files of a commit, those of repositories in it too.
     pub(super) fn check_out(&self, commit: &Commit) -> Result<OwnedFd, ApiError> {
+        let to = self.area.directory()?;
         let Commit { url, commit, directory, without_submodules } = commit;
+        let mut ahead = vec![(url.clone(), self.check_out_into(url, commit, directory, &to)?)];
+        if *without_submodules {
+            return Ok(to);
+        }
+        let mut count = 0;
+        while let Some((parent, Found { prefix, submodules })) = ahead.pop() {
+            for submodule in submodules {
+                count += 1;
+                if count > MAX_SUBMODULES {
+                    return Err(ApiError::invalid(format!(
+                        "{url} has more than {MAX_SUBMODULES} other repositories in it"
+                    )));
+                }
+                let path = select::join(prefix.as_bytes(), submodule.path.as_bytes());
+                let address = address_of(&parent, &submodule)?;
+                let place = select::open(to.as_fd(), &path, OFlags::RDONLY | OFlags::DIRECTORY)
+                    .map_err(|error| ApiError::internal(&std::io::Error::from(error)))?;
+                let mut found = self
+                    .check_out_into(&address, &submodule.commit, "", &place)
+                    .map_err(|error| {
+                        error.context(&format!("the submodule {} of {parent}", submodule.path))
+                    })?;
+                found.prefix = String::from_utf8_lossy(&path).into_owned();
+                self.note(address.clone(), "sha1", &submodule.commit);
+                ahead.push((address, found));
+            }
+        }
+        Ok(to)
+    }
+
+    /// Writes the files of a commit into an empty directory.
+    fn check_out_into(
+        &self,
+        url: &str,
+        commit: &str,
+        directory: &str,
+        to: &OwnedFd,
+    ) -> Result<Found, ApiError> {
         let mut pack = self.store.blobs().temporary()?;
         let fetched = self.transfer()?.git_pack(url, commit, pack.as_fd(), &mut |_| {});
         fetched.map_err(RemoteError::from)?;
         pack.rewind().map_err(|error| ApiError::internal(&error))?;
-        let (spool, to) = (self.store.blobs().temporary()?, self.area.directory()?);
+        let spool = self.store.blobs().temporary()?;
         let job = Job::CheckOut {
-            commit: commit.clone(),
-            directory: directory.clone(),
+            commit: commit.to_owned(),
+            directory: directory.to_owned(),
             max_bytes: MAX_COMMIT,
         };
         match run_job(self.worker, &job, &[pack.as_fd(), spool.as_fd(), to.as_fd()]) {
-            Ok(Answer::CheckedOut { submodules, .. })
-                if submodules.is_empty() || *without_submodules =>
-            {
-                Ok(to)
+            Ok(Answer::CheckedOut { submodules, .. }) => {
+                Ok(Found { prefix: String::new(), submodules })
             }
-            Ok(Answer::CheckedOut { submodules, .. }) => Err(ApiError::new(
-                ErrorKind::Unavailable,
-                format!("{url} has other repositories in it: {}", submodules.join(", ")),
-            )
-            .hint("they are not fetched; add ?submodules=false for empty directories instead")),
             Ok(other) => Err(unexpected(&other)),
             Err(error) => Err(failed(&error).context(&format!("cannot check out {url}"))),
         }
@@ -263,6 +299,33 @@ impl<'a> Fetcher<'a> {
         file.read_to_end(&mut text).map_err(internal)?;
         Ok(Context::Dockerfile(text))
     }
+}
+
+/// The submodules of a commit that was checked out below `prefix`.
+struct Found {
+    prefix: String,
+    submodules: Vec<Submodule>,
+}
+
+/// Where a submodule is fetched from.
+fn address_of(parent: &str, submodule: &Submodule) -> Result<String, ApiError> {
+    let refused = |why: String| {
+        ApiError::invalid(format!("the submodule {} of {parent} {why}", submodule.path))
+            .hint("add ?submodules=false for empty directories in the place of submodules")
+    };
+    let Some(url) = &submodule.url else {
+        return Err(refused("has no address in .gitmodules".to_owned()));
+    };
+    let address = address_of_submodule(parent, url)
+        .ok_or_else(|| refused(format!("has the address {url:?}, which leads nowhere")))?;
+    let secure = address.starts_with("https://");
+    if !secure && !address.starts_with("http://") {
+        return Err(refused(format!("is at {url:?}, and only http and https are spoken")));
+    }
+    if !secure && parent.starts_with("https://") {
+        return Err(refused(format!("is at {url:?}: https does not lead to plain http")));
+    }
+    Ok(address)
 }
 
 impl Tree {
