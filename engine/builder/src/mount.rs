@@ -288,7 +288,7 @@ fn choose<T: Copy>(what: &str, word: &str, known: &[(&str, T)]) -> Result<T, Wro
 }
 
 /// As Go's `strconv.ParseBool`.
-pub(crate) fn boolean(text: &str) -> Option<bool> {
+pub fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),

@@ -48,6 +48,8 @@ pub enum Job {
         size: u64,
         /// How.
         method: Method,
+        /// The method's own level; `None` is the usual one.
+        level: Option<i32>,
         /// On how many threads. The result does not depend on it.
         threads: usize,
     },

@@ -86,11 +86,11 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
             };
             read_layer(input, target, *limits).map(Answer::Layer)
         }
-        Job::Compress { size, method, threads } => {
+        Job::Compress { size, method, level, threads } => {
             let (input, output) = (File::from(next()?), File::from(next()?));
             Jail::new(Purpose::Streams).enter()?;
             let input = Input::Range { file: input, offset: 0, length: *size };
-            compress(input, output, *method, *threads).map(Answer::Compressed)
+            compress(input, output, *method, *level, *threads).map(Answer::Compressed)
         }
         Job::CopyTree { limits } => {
             let (source, destination) = (readable(&next()?)?, writable(&next()?)?);

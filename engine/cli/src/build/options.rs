@@ -425,9 +425,13 @@ fn output(word: &str) -> Result<Output> {
             "--output {word}: type {other:?} is not known: local, tar, oci, docker, image, registry are"
         ),
     };
+    let is_directory = kind == "local"
+        || attributes.get("tar").is_some_and(|tar| matches!(tar.as_str(), "false" | "0"));
     match attributes.get_mut("dest") {
-        Some(dest) if dest == "-" && kind == "local" => {
-            bail!("--output {word}: a directory cannot be written to stdout")
+        Some(dest) if dest == "-" && is_directory => {
+            bail!(
+                "--output {word}: a directory cannot be written to stdout: name one with dest=PATH"
+            )
         }
         Some(dest) if dest != "-" => *dest = absolute(Path::new(dest))?.display().to_string(),
         None if needs_path => bail!("--output {word}: it needs dest=PATH"),

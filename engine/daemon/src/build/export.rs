@@ -7,19 +7,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use hull_api::ErrorKind;
-use hull_api::build::{BuildRequest, BuildResult, Output};
+use hull_api::build::{BuildRequest, BuildResult};
 use hull_builder::plan::Plan;
-use hull_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type};
+use hull_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, media_type};
 use hull_store::{ImageRecord, Lease, Store};
 use hull_worker::client::{Worker, run as run_job};
 use hull_worker::job::{ExtractOptions, Job, Method};
 
 use super::attest::{self, Origin};
 use super::chain::Chain;
+use super::output::{Compression, Kind, Level, Wanted, names};
 use super::progress::{Progress, now};
 use super::stage::Done;
 use crate::error::ApiError;
-use crate::images::{ForBuilds, Images, ORIGIN_BUILD, Parent, ResolvedImage, new_name};
+use crate::images::{Compressing, ForBuilds, Images, ORIGIN_BUILD, Parent, ResolvedImage};
 use crate::worker_stream::failed;
 
 /// A stage that was built, as an image.
@@ -42,30 +43,6 @@ pub(super) struct Exporting<'a> {
     pub(super) lease: &'a Lease<'a>,
 }
 
-/// What an output is.
-enum Kind {
-    Store,
-    Archive,
-    Tar,
-    Directory,
-}
-
-impl Kind {
-    fn of(output: &Output) -> Result<Self, ApiError> {
-        let has_destination = output.attributes.contains_key("dest");
-        match output.kind.as_str() {
-            "" | "image" => Ok(Self::Store),
-            "docker" if !has_destination => Ok(Self::Store),
-            "docker" | "oci" => Ok(Self::Archive),
-            "tar" => Ok(Self::Tar),
-            "local" => Ok(Self::Directory),
-            "registry" => Ok(Self::Store),
-            other => Err(ApiError::invalid(format!("unknown output type {other:?}"))
-                .hint("there are image, registry, docker, oci, tar and local")),
-        }
-    }
-}
-
 fn unavailable(what: &str) -> ApiError {
     ApiError::new(
         ErrorKind::Unavailable,
@@ -78,67 +55,13 @@ fn unavailable(what: &str) -> ApiError {
 /// # Errors
 /// Those refusals.
 pub(super) fn check(request: &BuildRequest) -> Result<(), ApiError> {
-    for output in &request.outputs {
-        let kind = Kind::of(output)?;
-        let dest = output.attributes.get("dest");
-        if !matches!(kind, Kind::Store) && dest.is_none_or(|dest| !dest.starts_with('/')) {
-            return Err(ApiError::invalid(format!(
-                "output type {} needs an absolute path as dest",
-                output.kind
-            )));
-        }
-        if pushes(output) {
-            compression(output)?;
-            if names(request)?.is_empty() {
-                return Err(ApiError::invalid("what is to be pushed has no name")
-                    .hint("name it with --tag"));
-            }
-        } else if let Some(compression) = output.attributes.get("compression")
-            && compression != "uncompressed"
-        {
-            return Err(unavailable(&format!("compression={compression}"))
-                .hint("layers are compressed when they are pushed"));
-        }
-    }
+    Wanted::all(request)?;
     if let Some(cache) = request.cache_to.first() {
         let kind = cache.get("type").map_or("registry", String::as_str);
         return Err(unavailable(&format!("--cache-to type={kind}"))
             .hint("builds of one host share their cache without it"));
     }
-    names(request)?;
     Ok(())
-}
-
-/// Whether an output goes to a registry too.
-fn pushes(output: &Output) -> bool {
-    output.kind == "registry" || output.attributes.get("push").is_some_and(|value| value != "false")
-}
-
-/// How layers are compressed that go to a registry.
-fn compression(output: &Output) -> Result<Method, ApiError> {
-    match output.attributes.get("compression").map(String::as_str) {
-        None | Some("gzip") => Ok(Method::Gzip),
-        Some("zstd") => Ok(Method::Zstd),
-        Some(other) => Err(unavailable(&format!("compression={other}"))
-            .hint("layers that are pushed are compressed with gzip or zstd")),
-    }
-}
-
-/// The names that the image gets.
-fn names(request: &BuildRequest) -> Result<Vec<Reference>, ApiError> {
-    let of_outputs = request.outputs.iter().filter_map(|output| output.attributes.get("name"));
-    let texts = request.tags.iter().map(String::as_str);
-    let all =
-        texts.chain(of_outputs.flat_map(|names| names.split(','))).filter(|name| !name.is_empty());
-    let mut names: Vec<Reference> = Vec::new();
-    for text in all {
-        let name = new_name(text, None)
-            .map_err(|error| ApiError::from(error).context(&format!("invalid tag {text:?}")))?;
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 impl Image {
@@ -194,45 +117,51 @@ impl Exporting<'_> {
     ) -> Result<BuildResult, ApiError> {
         let activity = progress.begin("exporting", Vec::new());
         let mut result = BuildResult::default();
-        let default = [Output { kind: "image".to_owned(), attributes: BTreeMap::new() }];
-        let outputs = match self.request.outputs.as_slice() {
-            [] => default.as_slice(),
-            outputs => outputs,
-        };
-        for output in outputs {
+        for wanted in Wanted::all(self.request)? {
             let started = now();
-            match Kind::of(output)? {
+            match wanted.kind {
                 Kind::Store => {
-                    self.to_store(images, true, &mut result)?;
-                    if pushes(output) {
+                    self.to_store(images, &wanted, &mut result)?;
+                    if wanted.pushes {
                         for name in names(self.request)? {
-                            self.registries.push(&name, compression(output)?)?;
+                            self.registries.push(&name, wanted.method())?;
                         }
                     }
                 }
                 Kind::Archive => {
-                    self.to_store(images, false, &mut result)?;
-                    self.to_archive(output, &result)?;
+                    let made = self.to_store(images, &wanted, &mut result)?;
+                    self.to_archive(&wanted, &result)?;
+                    self.forget(made)?;
                 }
-                Kind::Tar => self.to_tar(images, output)?,
-                Kind::Directory => self.to_directory(images, output)?,
+                Kind::Layout => {
+                    let made = self.to_store(images, &wanted, &mut result)?;
+                    self.to_layout(&wanted, &result)?;
+                    self.forget(made)?;
+                }
+                Kind::Tar => self.to_tar(images, &wanted)?,
+                Kind::Directory => self.to_directory(images, &wanted)?,
             }
-            activity.status(&format!("exporting to {}", output.kind), 0, &started);
+            activity.status(&format!("exporting to {}", wanted.name), 0, &started);
         }
         activity.done();
         Ok(result)
     }
 
-    /// Keeps the images, and gives them their names.
+    /// Keeps the images, and gives them their names if they stay. Returns the digest of the record
+    /// that was made for it, if there was none.
     fn to_store(
         &self,
         images: &[Image],
-        named: bool,
+        wanted: &Wanted,
         result: &mut BuildResult,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Option<Digest>, ApiError> {
+        if wanted.compression.is_some() {
+            // Fresh layers are no blobs yet.
+            self.store.layers().settle()?;
+        }
         let mut manifests = Vec::new();
         for image in images {
-            let (mut descriptor, id) = self.manifest(image)?;
+            let (mut descriptor, id) = self.manifest(image, wanted)?;
             result.image_id = id.to_string();
             descriptor.platform = Some(image.platform.clone());
             manifests.push(descriptor);
@@ -241,18 +170,35 @@ impl Exporting<'_> {
         for (image, descriptor) in images.iter().zip(&manifests) {
             said.extend(self.attest(image, descriptor)?);
         }
+        for (image, descriptor) in images.iter().zip(&mut manifests) {
+            descriptor.annotations = annotations(wanted, Level::Descriptor, &image.platform);
+        }
         manifests.extend(said);
         // Everything below is on disk before anything refers to it.
         self.store.layers().settle()?;
+        let of_index = annotations(wanted, Level::Index, &Platform::host());
         let descriptor = match manifests.as_slice() {
+            [_] if !of_index.is_empty() => {
+                return Err(ApiError::invalid(
+                    "an image for one platform has no index to annotate",
+                )
+                .hint("annotate its manifest, or build for several platforms"));
+            }
             [one] => {
                 let mut one = one.clone();
                 one.platform = None;
                 one
             }
             _ => {
-                let index = Index::of(manifests).to_bytes();
-                let descriptor = Descriptor::of(media_type::OCI_INDEX, &index);
+                let mut index = Index::of(manifests);
+                index.annotations = of_index;
+                let kind = match wanted.docker_types {
+                    true => media_type::DOCKER_INDEX,
+                    false => media_type::OCI_INDEX,
+                };
+                index.media_type = Some(kind.to_owned());
+                let index = index.to_bytes();
+                let descriptor = Descriptor::of(kind, &index);
                 self.put(&descriptor.digest, &index)?;
                 descriptor
             }
@@ -268,7 +214,8 @@ impl Exporting<'_> {
             };
             store.put_image(&record).map_err(|error| internal(&error))?;
         }
-        for name in names(self.request)?.iter().filter(|_| named) {
+        let stays = wanted.kind == Kind::Store;
+        for name in names(self.request)?.iter().filter(|_| stays) {
             let same = store
                 .resolve(name)
                 .map_err(|error| internal(&error))?
@@ -284,7 +231,9 @@ impl Exporting<'_> {
                     &name.familiar(),
                 );
             }
-            result.names.push(name.familiar());
+            if !result.names.contains(&name.familiar()) {
+                result.names.push(name.familiar());
+            }
         }
         let metadata = [
             ("containerimage.config.digest", result.image_id.clone().into()),
@@ -293,7 +242,14 @@ impl Exporting<'_> {
             ("image.name", result.names.join(",").into()),
         ];
         result.metadata = metadata.map(|(name, value)| (name.to_owned(), value)).into();
-        Ok(())
+        Ok(Some(descriptor.digest).filter(|_| !known))
+    }
+
+    /// Forgets an image that was only on its way into an archive.
+    fn forget(&self, made: Option<Digest>) -> Result<(), ApiError> {
+        let Some(made) = made else { return Ok(()) };
+        let removed = self.store.remove_unnamed_image(&made);
+        removed.map(drop).map_err(|error| internal(&error))
     }
 
     /// Says of an image what is asked for; the descriptor of the manifest that says it.
@@ -322,9 +278,13 @@ impl Exporting<'_> {
     }
 
     /// Writes config and manifest of one image.
-    fn manifest(&self, image: &Image) -> Result<(Descriptor, Digest), ApiError> {
+    fn manifest(&self, image: &Image, wanted: &Wanted) -> Result<(Descriptor, Digest), ApiError> {
+        let (config_type, manifest_type) = match wanted.docker_types {
+            true => (media_type::DOCKER_CONFIG, media_type::DOCKER_MANIFEST),
+            false => (media_type::OCI_CONFIG, media_type::OCI_MANIFEST),
+        };
         let config = image.config.to_bytes();
-        let config_descriptor = Descriptor::of(media_type::OCI_CONFIG, &config);
+        let config_descriptor = Descriptor::of(config_type, &config);
         let id = config_descriptor.digest.clone();
         let mut layers = match &image.base {
             Some(base) => {
@@ -351,13 +311,61 @@ impl Exporting<'_> {
             self.lease.add(&digest)?;
             layers.push(Descriptor::new(kind, digest, size));
         }
+        for (place, layer) in layers.iter_mut().enumerate() {
+            let diff_id = &image.config.rootfs.diff_ids[place];
+            let is_own = place >= image.inherited;
+            self.compress(layer, diff_id, wanted, is_own)?;
+            if wanted.docker_types {
+                layer.media_type = docker_layer(&layer.media_type).to_owned();
+            }
+        }
         let mut manifest = Manifest::of(config_descriptor, layers);
-        manifest.annotations.extend(self.request.annotations.clone());
+        manifest.media_type = Some(manifest_type.to_owned());
+        manifest.annotations = annotations(wanted, Level::Manifest, &image.platform);
         let manifest = manifest.to_bytes();
-        let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
+        let descriptor = Descriptor::of(manifest_type, &manifest);
         self.put(&id, &config)?;
         self.put(&descriptor.digest, &manifest)?;
         Ok((descriptor, id))
+    }
+
+    /// Makes a layer as compressed as it is to be. Of the base's layers those that are compressed
+    /// stay as they came, unless that is not wanted.
+    fn compress(
+        &self,
+        layer: &mut Descriptor,
+        diff_id: &Digest,
+        wanted: &Wanted,
+        is_own: bool,
+    ) -> Result<(), ApiError> {
+        let Some(compression) = wanted.compression else { return Ok(()) };
+        let is_plain = layer.digest == *diff_id;
+        let there = match compression {
+            Compression::None => is_plain,
+            Compression::By(Method::Gzip) => layer.media_type.ends_with("gzip"),
+            Compression::By(Method::Zstd) => layer.media_type.ends_with("zstd"),
+        };
+        if there && wanted.level.is_none() || !is_own && !is_plain && !wanted.force {
+            return Ok(());
+        }
+        if !is_plain {
+            if !self.store.blobs().contains(diff_id)? {
+                return Err(ApiError::new(
+                    ErrorKind::Unavailable,
+                    format!("cannot compress layer {diff_id} anew: its plain tar is not kept here"),
+                ));
+            }
+            let size = self.store.layers().info(diff_id)?.tar_size;
+            *layer = Descriptor::new(media_type::OCI_LAYER, diff_id.clone(), size);
+        }
+        self.lease.add(diff_id)?;
+        if let Compression::By(method) = compression {
+            let images = Images { store: self.store, worker: self.worker };
+            let compressing =
+                Compressing { images, lease: self.lease, method, level: wanted.level };
+            *layer = compressing.layer(layer, &|| {})?;
+        }
+        Ok(())
     }
 
     /// Keeps a document, unless it is here.
@@ -370,8 +378,8 @@ impl Exporting<'_> {
     }
 
     /// Writes an archive of both formats, which is one file.
-    fn to_archive(&self, output: &Output, result: &BuildResult) -> Result<(), ApiError> {
-        let path = destination(output);
+    fn to_archive(&self, wanted: &Wanted, result: &BuildResult) -> Result<(), ApiError> {
+        let path = wanted.path.as_str();
         let mut file = create(path)?;
         let names = names(self.request)?;
         let images = Images { store: self.store, worker: self.worker };
@@ -381,10 +389,45 @@ impl Exporting<'_> {
             .map_err(|error| error.context(&format!("cannot write {path}")))
     }
 
+    /// Writes what is in such an archive into a directory.
+    fn to_layout(&self, wanted: &Wanted, result: &BuildResult) -> Result<(), ApiError> {
+        let path = wanted.path.as_str();
+        let directory = directory_at(path)?;
+        let names = names(self.request)?;
+        let (reader, writer) = std::io::pipe().map_err(|error| ApiError::internal(&error))?;
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(move || {
+                let images = Images { store: self.store, worker: self.worker };
+                images.write_archive(&result.digest, &names, std::io::BufWriter::new(writer))
+            });
+            let extracted = self.extract(&directory, path, reader);
+            let written = writing.join().unwrap_or_else(|_| {
+                Err(ApiError::new(ErrorKind::Internal, "what writes a layout broke off"))
+            });
+            extracted.and(written)
+        })
+    }
+
+    /// Unpacks a tar of our own into a directory of the user.
+    fn extract(
+        &self,
+        directory: &OwnedFd,
+        path: &str,
+        reader: std::io::PipeReader,
+    ) -> Result<(), ApiError> {
+        let options = ExtractOptions { max_bytes: u64::MAX, ..ExtractOptions::default() };
+        let job = Job::Extract { path: "/".to_owned(), options, userns: false };
+        let extracted = run_job(self.worker, &job, &[directory.as_fd(), reader.as_fd()]);
+        drop(reader);
+        extracted
+            .map(drop)
+            .map_err(|error| failed(&error).context(&format!("cannot write to {path}")))
+    }
+
     /// Writes the root file system as a tar.
-    fn to_tar(&self, images: &[Image], output: &Output) -> Result<(), ApiError> {
-        let path = destination(output);
-        let [image] = images else { return Err(only_one(output)) };
+    fn to_tar(&self, images: &[Image], wanted: &Wanted) -> Result<(), ApiError> {
+        let path = wanted.path.as_str();
+        let [image] = images else { return Err(only_one(wanted)) };
         let view = image.chain.view(self.store)?;
         let file = create(path)?;
         run_job(self.worker, &Job::PackTree, &[view.as_fd(), file.as_fd()])
@@ -393,43 +436,52 @@ impl Exporting<'_> {
     }
 
     /// Writes the root file system into a directory: each of several platforms into its own.
-    fn to_directory(&self, images: &[Image], output: &Output) -> Result<(), ApiError> {
+    fn to_directory(&self, images: &[Image], wanted: &Wanted) -> Result<(), ApiError> {
         for image in images {
-            let mut path = destination(output).to_owned();
+            let mut path = wanted.path.clone();
             if images.len() > 1 {
                 let platform = image.platform.to_string().replace('/', "_");
                 path = format!("{}/{platform}", path.trim_end_matches('/'));
             }
-            let failed_io = |error: std::io::Error| {
-                ApiError::chain(ErrorKind::Invalid, &error)
-                    .context(&format!("cannot write to {path}"))
-            };
-            std::fs::create_dir_all(&path).map_err(failed_io)?;
-            let directory = OwnedFd::from(File::open(&path).map_err(failed_io)?);
+            let directory = directory_at(&path)?;
             let view = image.chain.view(self.store)?;
-            let (reader, writer) = std::io::pipe().map_err(failed_io)?;
+            let (reader, writer) = std::io::pipe().map_err(|error| ApiError::internal(&error))?;
             let packing =
                 Worker::spawn(self.worker, &Job::PackTree, &[view.as_fd(), writer.as_fd()])
                     .map_err(|error| failed(&error))?;
             drop(writer);
-            let options = ExtractOptions { max_bytes: u64::MAX, ..ExtractOptions::default() };
-            let job = Job::Extract { path: "/".to_owned(), options, userns: false };
-            let extracted = run_job(self.worker, &job, &[directory.as_fd(), reader.as_fd()]);
-            drop(reader);
+            let extracted = self.extract(&directory, &path, reader);
             packing.answer().map_err(|error| failed(&error))?;
-            extracted
-                .map_err(|error| failed(&error).context(&format!("cannot write to {path}")))?;
+            extracted?;
         }
         Ok(())
     }
 }
 
-fn only_one(output: &Output) -> ApiError {
-    ApiError::invalid(format!("output type {} holds one platform only", output.kind))
+fn annotations(wanted: &Wanted, level: Level, platform: &Platform) -> BTreeMap<String, String> {
+    let all = wanted.annotations.iter().filter(|one| one.is_of(level, platform));
+    all.map(|one| (one.key.clone(), one.value.clone())).collect()
 }
 
-fn destination(output: &Output) -> &str {
-    output.attributes.get("dest").map_or("", String::as_str)
+/// Docker's media type of a layer.
+fn docker_layer(kind: &str) -> &'static str {
+    match kind {
+        kind if kind.ends_with("gzip") => media_type::DOCKER_LAYER_GZIP,
+        kind if kind.ends_with("zstd") => media_type::DOCKER_LAYER_ZSTD,
+        _ => media_type::DOCKER_LAYER,
+    }
+}
+
+/// A directory of the user, made if it is missing.
+fn directory_at(path: &str) -> Result<OwnedFd, ApiError> {
+    let made = std::fs::create_dir_all(path).and_then(|()| File::open(path));
+    made.map(OwnedFd::from).map_err(|error| {
+        ApiError::chain(ErrorKind::Invalid, &error).context(&format!("cannot write to {path}"))
+    })
+}
+
+fn only_one(wanted: &Wanted) -> ApiError {
+    ApiError::invalid(format!("output type {} holds one platform only", wanted.name))
 }
 
 fn create(path: &str) -> Result<File, ApiError> {

@@ -34,6 +34,7 @@ mod job;
 mod key;
 mod mounts;
 mod named;
+mod output;
 mod progress;
 mod prune;
 mod remote;

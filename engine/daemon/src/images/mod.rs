@@ -10,6 +10,7 @@
 
 mod catalog;
 mod commit;
+mod compress;
 mod copies;
 pub mod failure;
 mod for_builds;
@@ -34,6 +35,8 @@ mod unpack;
 mod worker;
 
 pub use commit::{CommitImageError, CommitOptions, Parent};
+pub use compress::CompressError;
+pub(crate) use compress::Compressing;
 pub(crate) use for_builds::{ForBuilds, credentials_of_build};
 pub use http::handle;
 pub use import::{ChangeError, ImportError, ImportOptions};

@@ -72,7 +72,8 @@ struct Done {
     crc: Crc,
 }
 
-/// Compresses `input` into `output`, an empty file, on `threads` threads beside this one. What was
+/// Compresses `input` into `output`, an empty file, on `threads` threads beside this one, by the
+/// method's own `level` (0 to 9, 1 to 22) or the usual one. What was
 /// written is on disk when this returns.
 ///
 /// # Errors
@@ -81,6 +82,7 @@ pub fn compress(
     input: Input,
     output: File,
     method: Method,
+    level: Option<i32>,
     threads: usize,
 ) -> Result<Compressed, LayerError> {
     let threads = threads.max(1);
@@ -92,7 +94,7 @@ pub fn compress(
             let waiting = Arc::clone(&waiting);
             thread::Builder::new()
                 .name("compress".to_owned())
-                .spawn_scoped(scope, move || work(&waiting, method))
+                .spawn_scoped(scope, move || work(&waiting, method, level))
                 .map_err(|error| LayerError::io("start a thread", error))?;
         }
         // Only they keep it: when they are gone, cutting ends too.
@@ -180,13 +182,13 @@ fn fill(input: &mut Input, at: u64, length: usize) -> Result<Vec<u8>, LayerError
 }
 
 /// Compresses pieces until there are no more.
-fn work(waiting: &Mutex<Receiver<Piece>>, method: Method) {
+fn work(waiting: &Mutex<Receiver<Piece>>, method: Method, level: Option<i32>) {
     loop {
         let piece = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Piece { bytes, dictionary, is_last, done }) = piece else { return };
         let result = match method {
-            Method::Gzip => deflated(&bytes, &dictionary, is_last),
-            Method::Zstd => zstd::bulk::compress(&bytes, ZSTD_LEVEL)
+            Method::Gzip => deflated(&bytes, &dictionary, is_last, level),
+            Method::Zstd => zstd::bulk::compress(&bytes, level.unwrap_or(ZSTD_LEVEL))
                 .map(|bytes| Done { bytes, crc: Crc::new() })
                 .map_err(|error| LayerError::io("compress by zstd", error)),
         };
@@ -195,12 +197,18 @@ fn work(waiting: &Mutex<Receiver<Piece>>, method: Method) {
     }
 }
 
-fn deflated(bytes: &[u8], dictionary: &[u8], is_last: bool) -> Result<Done, LayerError> {
+fn deflated(
+    bytes: &[u8],
+    dictionary: &[u8],
+    is_last: bool,
+    level: Option<i32>,
+) -> Result<Done, LayerError> {
+    let level = level.map_or(GZIP_LEVEL, |level| u32::try_from(level).unwrap_or(0).min(9));
     let failed = |error: flate2::CompressError| {
         LayerError::io("compress by gzip", std::io::Error::other(error))
     };
     // A new one for each piece: one that was reset finds other matches than a fresh one.
-    let mut deflate = Compress::new(Compression::new(GZIP_LEVEL), false);
+    let mut deflate = Compress::new(Compression::new(level), false);
     if !dictionary.is_empty() {
         deflate.set_dictionary(dictionary).map_err(failed)?;
     }
@@ -303,7 +311,7 @@ mod tests {
         input.write_all(bytes).unwrap();
         let input = Input::Range { file: input, offset: 0, length: bytes.len() as u64 };
         let mut output = tempfile::tempfile().unwrap();
-        let report = compress(input, output.try_clone().unwrap(), method, threads).unwrap();
+        let report = compress(input, output.try_clone().unwrap(), method, None, threads).unwrap();
         output.rewind().unwrap();
         let mut written = Vec::new();
         output.read_to_end(&mut written).unwrap();
@@ -355,7 +363,7 @@ mod tests {
         let mut input = tempfile::tempfile().unwrap();
         input.write_all(&text(40 * GZIP_PIECE)).unwrap();
         let input = Input::Range { file: input, offset: 0, length: 40 * GZIP_PIECE as u64 };
-        let error = compress(input, full, Method::Gzip, 2).unwrap_err();
+        let error = compress(input, full, Method::Gzip, None, 2).unwrap_err();
         assert!(error.to_string().contains("write the compressed layer"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ fn privileged_what_was_compressed_is_the_same_layer() {
             let directory = tempfile::tempdir().unwrap();
             let source = input(directory.path(), &tar);
             let mut output = tempfile::tempfile().unwrap();
-            let job = Job::Compress { size: tar.len() as u64, method, threads };
+            let job = Job::Compress { size: tar.len() as u64, method, level: None, threads };
             let answer = run(worker(), &job, &[source.as_fd(), output.as_fd()]).unwrap();
             let Answer::Compressed(report) = answer else { panic!("{answer:?}") };
             output.rewind().unwrap();

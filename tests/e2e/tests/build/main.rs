@@ -11,4 +11,5 @@ mod failures;
 mod image;
 mod kill;
 mod mounts;
+mod outputs;
 mod run;

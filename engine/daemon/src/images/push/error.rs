@@ -2,14 +2,13 @@
 
 use hull_api::ErrorKind;
 use hull_oci::{Digest, ParseDocumentError};
-use hull_worker::client::WorkerError;
 
 use crate::error::ApiError;
-use crate::images::PullError;
-use crate::images::failure::{self, OfStore, StoreError};
+use crate::images::failure::{OfStore, StoreError};
 use crate::images::remote::RemoteError;
 use crate::images::resolve::Mismatch;
 use crate::images::select::SelectError;
+use crate::images::{CompressError, PullError};
 
 /// Why nothing was pushed. Blobs that were sent stay there, and need not be sent again.
 #[derive(Debug, thiserror::Error)]
@@ -47,21 +46,8 @@ pub enum PushError {
         digest: Digest,
     },
     /// A layer could not be compressed.
-    #[error("cannot compress layer {diff_id}")]
-    Compress {
-        /// Which.
-        diff_id: Digest,
-        /// Why.
-        source: WorkerError,
-    },
-    /// A layer is not what its name says.
-    #[error("layer {diff_id} is damaged: it has digest {actual}")]
-    Damaged {
-        /// Which.
-        diff_id: Digest,
-        /// What it is.
-        actual: Digest,
-    },
+    #[error(transparent)]
+    Compress(#[from] CompressError),
     /// A compressed layer is gone, and nobody is known to have it.
     #[error("the compressed layer {digest} is not kept here, and no registry is known to have it")]
     NotKept {
@@ -87,9 +73,6 @@ pub enum PushError {
     /// The registry, or the way to it.
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    /// The worker answered another question.
-    #[error("the worker gave an answer of the wrong kind")]
-    Answer,
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,10 +88,10 @@ impl From<PushError> for ApiError {
     fn from(error: PushError) -> Self {
         let kind = match error {
             PushError::Remote(error) => return error.into(),
+            PushError::Compress(error) => return error.into(),
             PushError::NoTag { .. } | PushError::NoImage { .. } | PushError::NoPlatform(_) => {
                 ErrorKind::NotFound
             }
-            PushError::Compress { ref source, .. } => failure::of_worker(source),
             PushError::NotKept { .. } | PushError::Again { .. } => ErrorKind::Unavailable,
             PushError::OtherDigest { .. } => ErrorKind::Invalid,
             PushError::Store(ref source) => source.kind(),
@@ -122,7 +105,6 @@ impl From<PushError> for ApiError {
             PushError::NotKept { .. } | PushError::Again { .. } => {
                 api.hint("`hull rmi` the image and pull it again, where it came from")
             }
-            PushError::Damaged { .. } => api.hint("`hull system check --deep` tells more"),
             _ => api,
         }
     }

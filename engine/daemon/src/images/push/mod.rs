@@ -3,14 +3,13 @@
 //! 1. What is to be sent is put together from what is here ([`plan`]). A manifest is sent as it
 //!    is, with one exception that is told: a manifest that was made here, by a commit, an import or
 //!    a load of an archive without one, and lists uncompressed layers. They are compressed, always
-//!    to the same bytes ([`compress`]), and the name leads to the new manifest from then on.
+//!    to the same bytes (`images/compress.rs`), and the name leads to the new manifest from then on.
 //! 2. Blobs ([`upload`]), several at once. What the registry has is not sent; what another of its
 //!    repositories is known to have is mounted from there; a compressed copy that was removed to
 //!    keep the budget is fetched again from where it came from.
 //! 3. Manifests, those that others lead to first; the name last. What is here about a manifest
 //!    that was sent (its `subject`) is sent too.
 
-mod compress;
 mod error;
 mod plan;
 mod upload;

@@ -8,9 +8,9 @@ use hull_oci::{
 };
 use hull_store::{ImageRecord, Lease, ReadError, Store};
 
-use super::compress::compressed;
 use super::{PushError, PushOptions};
-use crate::images::remote::{Remote, of_record};
+use crate::images::Compressing;
+use crate::images::remote::{Remote, of_record, short};
 use crate::images::resolve::Mismatch;
 use crate::images::{is_made_here, now, select};
 
@@ -183,7 +183,15 @@ impl<'a> Plan<'a> {
                 for (place, layer) in manifest.layers.iter_mut().enumerate() {
                     let diff_id = diff_ids.get(place).cloned();
                     if made_here && diff_id.as_ref() == Some(&layer.digest) {
-                        *layer = compressed(self, layer, self.options.compression)?;
+                        let compressing = Compressing {
+                            images: self.remote.images,
+                            lease: self.lease,
+                            method: self.options.compression,
+                            level: None,
+                        };
+                        let id = short(&layer.digest).to_owned();
+                        let begin = || self.remote.progress.step(&id, "Compressing");
+                        *layer = compressing.layer(layer, &begin)?;
                     }
                     self.part(Part { descriptor: layer.clone(), diff_id, is_layer: true })?;
                 }
