@@ -9,11 +9,10 @@ use hull_api::ErrorKind;
 use hull_worker::client::{Worker, WorkerError};
 use hull_worker::job::{FailureKind, Job};
 
-use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt;
 
 use crate::error::ApiError;
-use crate::http::{Body, Response, typed};
+use crate::http::{Body, RequestBody, Response, typed};
 use crate::service::{Engine, Service};
 
 /// Bytes that are handed on at a time.
@@ -139,7 +138,7 @@ fn read(output: &mut std::io::PipeReader) -> Result<Vec<u8>, ApiError> {
 
 /// Copies a body into a pipe. A body that breaks off, or a reader that has seen enough, ends it:
 /// the reader judges what came.
-pub(crate) async fn feed(mut body: Incoming, mut writer: tokio::net::unix::pipe::Sender) {
+pub(crate) async fn feed(mut body: RequestBody, mut writer: tokio::net::unix::pipe::Sender) {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return };
         let Ok(piece) = frame.into_data() else { continue };

@@ -1,6 +1,11 @@
 //! Requests that make no sense, straight on the socket: each is refused as Docker refuses it, and
 //! the daemon goes on.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
 use hull_test_support::Hull;
 use hull_test_support::busybox::probe_image;
 use hull_test_support::daemon::Daemon;
@@ -392,6 +397,28 @@ fn check(daemon: &Daemon, bytes: &[u8], status: u16, part: &str) {
     assert!(message.contains(part), "{shown:?}: {message}");
 }
 
+/// Who is refused before the body was sent may send it and gets the answer, not a broken pipe.
+#[track_caller]
+fn refused_while_it_still_sends(daemon: &Daemon) {
+    const LENGTH: usize = 200 << 10;
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let head = format!(
+        "PUT /containers/nosuch/archive?path=/ HTTP/1.1\r\nHost: x\r\nContent-Length: {LENGTH}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = BufReader::new(stream.try_clone().unwrap());
+    let mut status = String::new();
+    answer.read_line(&mut status).unwrap();
+    assert_eq!(status.split(' ').nth(1), Some("404"), "{status}");
+    stream.write_all(&vec![0; LENGTH]).unwrap();
+    // The connection is good for another request.
+    stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut rest = String::new();
+    answer.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("No such container: nosuch"), "{rest}");
+    assert!(rest.ends_with("OK"), "{rest}");
+}
+
 #[test]
 fn privileged_malformed_requests_are_refused() {
     let Some(hull) = Hull::new() else { return };
@@ -423,8 +450,10 @@ fn privileged_malformed_requests_are_refused() {
     let uri = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1 << 20));
     check(&daemon, uri.as_bytes(), 431, "the head of the request");
 
+    refused_while_it_still_sends(&daemon);
+
     // Whoever is refused is in nobody's way, nor is who says nothing.
-    let _silent = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+    let _silent = UnixStream::connect(daemon.socket()).unwrap();
     assert_eq!(daemon.ask("GET /v1.30/_ping", ""), (200, "OK".to_owned()));
     assert_eq!(hull.ok(&["ps", "-aq"]).lines().count(), 1);
     daemon.signal(Signal::TERM);

@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hull_api::build::{BuildMessage, BuildRequest, Context};
 use hull_api::registry::AuthConfigs;
-use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt;
 
 use super::arguments;
@@ -15,7 +14,7 @@ use super::classic::Classic;
 use super::job;
 use super::progress::{Progress, Sink};
 use crate::error::ApiError;
-use crate::http::{Body, BodySender, Request, Response, typed};
+use crate::http::{Body, BodySender, Request, RequestBody, Response, typed};
 use crate::service::Service;
 use crate::worker_stream::input_pipe;
 
@@ -68,7 +67,7 @@ pub(crate) async fn classic_build(
 }
 
 /// Reads up to the first line end.
-async fn first_line(body: &mut Incoming) -> Result<(Bytes, Bytes), ApiError> {
+async fn first_line(body: &mut RequestBody) -> Result<(Bytes, Bytes), ApiError> {
     let mut text = BytesMut::new();
     loop {
         let from = text.len();
@@ -97,7 +96,7 @@ async fn first_line(body: &mut Incoming) -> Result<(Bytes, Bytes), ApiError> {
 fn answer(
     service: &Service,
     asked: Asked,
-    body: Incoming,
+    body: RequestBody,
     first: Bytes,
     content_type: &'static str,
     sink: impl FnOnce(BodySender) -> Sink,
@@ -138,7 +137,7 @@ fn answer(
 }
 
 /// The rest of a body as a pipe.
-fn stream(mut body: Incoming, first: Bytes) -> Result<PipeReader, ApiError> {
+fn stream(mut body: RequestBody, first: Bytes) -> Result<PipeReader, ApiError> {
     let (reader, mut writer) = input_pipe()?;
     tokio::spawn(async move {
         if writer.write_all(&first).await.is_err() {

@@ -3,10 +3,12 @@
 mod filters;
 mod query;
 mod request;
+mod request_body;
 mod response;
 
 pub use filters::Filters;
 pub use query::Query;
 pub use request::Request;
+pub use request_body::RequestBody;
 pub use response::{Body, BodySender, BodyWriter, Broken, Response};
 pub(crate) use response::{json, json_with, refused, status, switch, typed};

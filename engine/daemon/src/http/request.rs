@@ -1,7 +1,7 @@
 //! A request taken apart.
 
-use super::Query;
 use super::query::decode;
+use super::{Query, RequestBody};
 use crate::error::ApiError;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hull_api::{API_VERSION, MIN_API_VERSION};
@@ -28,7 +28,7 @@ pub struct Request {
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
-    pub body: Incoming,
+    pub body: RequestBody,
     /// The connection, once the answer `101` was sent.
     pub upgrade: OnUpgrade,
 }
@@ -41,6 +41,7 @@ impl Request {
     pub fn new(mut request: hyper::Request<Incoming>) -> Result<Self, ApiError> {
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
+        let body = RequestBody::new(body);
         // A browser tells where a request comes from; no client of an engine does.
         if parts.headers.contains_key(hyper::header::ORIGIN) {
             return Err(ApiError::new(
@@ -65,7 +66,7 @@ impl Request {
     ///
     /// # Errors
     /// A body that is too long, broken off, or not of this shape.
-    pub async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, ApiError> {
+    pub async fn json<T: DeserializeOwned>(body: RequestBody) -> Result<T, ApiError> {
         let bytes = read(body).await?;
         if bytes.is_empty() {
             return Err(ApiError::invalid("invalid JSON: got EOF while reading request body"));
@@ -78,7 +79,7 @@ impl Request {
     /// # Errors
     /// As [`Self::json`].
     pub async fn json_or_default<T: DeserializeOwned + Default>(
-        body: Incoming,
+        body: RequestBody,
     ) -> Result<T, ApiError> {
         let bytes = read(body).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -135,7 +136,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         .map_err(|error| ApiError::invalid(format!("invalid JSON: {error}")))
 }
 
-async fn read(body: Incoming) -> Result<bytes::Bytes, ApiError> {
+async fn read(body: RequestBody) -> Result<bytes::Bytes, ApiError> {
     let collected = Limited::new(body, MAX_JSON_BYTES).collect().await;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {

@@ -10,7 +10,6 @@ use hull_shim::state::Status;
 use hull_store::{ContainerRecord, Store};
 use hull_worker::job::Method;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 
 use super::pull::PullOptions;
 use super::push::PushOptions;
@@ -243,7 +242,7 @@ type Progress<'a> = &'a mut dyn FnMut(ProgressMessage);
 ///
 /// The answer's status line is sent with the first message, so what goes wrong is told in the
 /// stream, as Docker does.
-fn stream<F>(service: &Service, body: Incoming, work: F) -> Result<Response, ApiError>
+fn stream<F>(service: &Service, body: http::RequestBody, work: F) -> Result<Response, ApiError>
 where
     F: FnOnce(Images<'_>, OwnedFd, Progress<'_>) -> Result<(), ApiError> + Send + 'static,
 {
