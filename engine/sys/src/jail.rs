@@ -377,6 +377,7 @@ const STREAM_CALLS: &[(i64, &str)] = &[
     (libc::SYS_fstat, "the size of a file that is read whole"),
     (libc::SYS_lseek, "the same"),
     (libc::SYS_fdatasync, "results are on disk before they are reported"),
+    (libc::SYS_ftruncate, "the end of what is written in whole blocks, what lay behind a blob"),
     (libc::SYS_sync_file_range, "so that the sync at the end is short"),
     (libc::SYS_sendmsg, "the answer"),
     (libc::SYS_sendto, "the answer"),
@@ -443,7 +444,6 @@ const NETWORK_CALLS: &[(i64, &str)] = &[
     (libc::SYS_epoll_pwait, "waiting"),
     (libc::SYS_pwrite64, "a blob, where it goes on"),
     (libc::SYS_pwritev, "the same, in pieces"),
-    (libc::SYS_ftruncate, "what lay behind a blob"),
     (libc::SYS_splice, "a blob to who unpacks it, without a copy"),
 ];
 

@@ -6,13 +6,14 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use bytes::Bytes;
 use hull_oci::{Descriptor, Hasher};
+use hull_sys::writeback::Writeback;
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::sync::mpsc;
 
@@ -89,13 +90,14 @@ fn receive(
     if let Some(hasher) = &mut hasher {
         hash_begin(ingest, have, hasher).map_err(|error| failed("read", &error))?;
     }
-    let mut at = have;
+    let (mut at, mut writeback) = (have, Writeback::from(have));
     progress(at);
     while let Some(batch) = pieces.blocking_recv() {
         at += write_all_at(ingest, &batch, at).map_err(|error| failed("write", &error))?;
         if let Some(hasher) = &mut hasher {
             batch.iter().for_each(|piece| hasher.update(piece));
         }
+        writeback.written(ingest.as_fd(), at);
         progress(at);
         if !frontier.advance(at) {
             return Ok(at);

@@ -111,7 +111,7 @@ fn unpack_one(
     let ingest = store.layers().prepare()?;
     let range = Some((0, layer.size));
     let job = Job::Layer { range, mode: ingest.mode(), limits: worker::limits(layer.size) };
-    let outputs = ingest.descriptors()?;
+    let outputs = ingest.descriptors_for(layer.size)?;
     let descriptors: Vec<BorrowedFd<'_>> =
         std::iter::once(blob.as_fd()).chain(outputs.iter().map(|output| output.as_fd())).collect();
     let answer = worker::run(program, &job, &descriptors)

@@ -1,15 +1,15 @@
-//! Compressed input to plain bytes, hashing what goes in.
+//! Compressed input to plain bytes.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
-use hull_oci::{Algorithm, Digest, Hasher};
 use lzma_rust2::XzReader;
 
 use super::LayerError;
+use super::pipe::{Handed, Tap, inflated};
 
 /// More comes out than this many times what went in: a bomb. Deflate can do 1030, but only on
 /// one repeated byte; file systems full of zeros stay far below.
@@ -25,8 +25,6 @@ const MAX_WINDOW_LOG: u32 = 27;
 /// An xz stream may ask for a dictionary that takes this much memory at most, KiB: twice what
 /// `xz -9` asks for.
 const MAX_XZ_MEMORY: u32 = 128 << 10;
-
-const INPUT_BUFFER: usize = 256 << 10;
 
 /// Bytes of a layer or archive as they came.
 #[derive(Debug)]
@@ -53,18 +51,7 @@ pub(super) enum Formats {
     Archives,
 }
 
-/// What the input turned out to be.
-#[derive(Debug)]
-pub(super) struct Consumed {
-    /// Of the compressed bytes; `None` for plain input, which is its own output.
-    pub(super) digest: Option<Digest>,
-    /// Bytes as they came.
-    pub(super) size: u64,
-    /// `""`, `gzip`, `zstd`, `xz` or `bzip2`.
-    pub(super) compression: &'static str,
-}
-
-/// Reads the plain bytes of an [`Input`].
+/// Reads the plain bytes of what comes.
 pub(super) struct Decoder {
     stage: Stage,
     written: u64,
@@ -72,18 +59,11 @@ pub(super) struct Decoder {
 }
 
 enum Stage {
-    Plain(BufReader<Meter>),
-    Gzip(Box<MultiGzDecoder<BufReader<Meter>>>),
-    Zstd(zstd::Decoder<'static, BufReader<Meter>>),
-    Xz(Box<XzReader<BufReader<Meter>>>),
-    Bzip2(Box<MultiBzDecoder<BufReader<Meter>>>),
-}
-
-/// Counts and hashes the input.
-struct Meter {
-    input: Input,
-    read: u64,
-    hasher: Option<Hasher>,
+    Plain(Handed),
+    Gzip(Box<MultiGzDecoder<Handed>>),
+    Zstd(zstd::Decoder<'static, Handed>),
+    Xz(Box<XzReader<Handed>>),
+    Bzip2(Box<MultiBzDecoder<Handed>>),
 }
 
 /// Writes the plain bytes of `input`, compressed as archives are or not at all, to `output`;
@@ -91,26 +71,43 @@ struct Meter {
 ///
 /// # Errors
 /// As [`LayerError`] says; what was written is then of no use.
-pub fn inflate(input: Input, mut output: File, max_bytes: u64) -> Result<u64, LayerError> {
-    let mut decoder = Decoder::new(input, max_bytes, Formats::Archives)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let filled = decoder.fill(&mut buffer)?;
-        output
-            .write_all(&buffer[..filled])
-            .map_err(|error| LayerError::io("write the plain bytes", error))?;
-        if filled < buffer.len() {
-            return Ok(decoder.written);
+pub fn inflate(input: Input, output: File, max_bytes: u64) -> Result<u64, LayerError> {
+    let (bytes, _) = inflated(input, Formats::Archives, max_bytes, Plain(output), |mut source| {
+        let mut bytes = 0;
+        loop {
+            let length = source
+                .fill_buf()
+                .map_err(|error| own_or(error, |error| LayerError::io("inflate", error)))?
+                .len();
+            if length == 0 {
+                return Ok(bytes);
+            }
+            bytes += length as u64;
+            source.consume(length);
         }
+    })?;
+    Ok(bytes)
+}
+
+/// Writes all it sees.
+struct Plain(File);
+
+impl Tap for Plain {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
+        self.0.write_all(bytes).map_err(|error| LayerError::io("write the plain bytes", error))
     }
 }
 
 impl Decoder {
     /// Looks at the first bytes to know the compression.
-    pub(super) fn new(input: Input, max_bytes: u64, formats: Formats) -> Result<Self, LayerError> {
-        let meter = Meter { input, read: 0, hasher: Some(Hasher::new(Algorithm::Sha256)) };
-        let mut source = BufReader::with_capacity(INPUT_BUFFER, meter);
-        let start = source.fill_buf().map_err(|error| read_error(0, error))?;
+    pub(super) fn new(
+        mut source: Handed,
+        max_bytes: u64,
+        formats: Formats,
+    ) -> Result<Self, LayerError> {
+        let start = source
+            .fill_buf()
+            .map_err(|error| own_or(error, |error| LayerError::io("read the input", error)))?;
         let stage = match Compression::of(start) {
             Compression::Gzip => Stage::Gzip(Box::new(MultiGzDecoder::new(source))),
             Compression::Zstd => {
@@ -132,11 +129,7 @@ impl Decoder {
                 Stage::Xz(Box::new(XzReader::new_mem_limit(source, true, MAX_XZ_MEMORY)))
             }
             Compression::Bzip2 => Stage::Bzip2(Box::new(MultiBzDecoder::new(source))),
-            Compression::None => {
-                // The plain bytes are hashed by whoever reads them.
-                source.get_mut().hasher = None;
-                Stage::Plain(source)
-            }
+            Compression::None => Stage::Plain(source),
         };
         Ok(Self { stage, written: 0, max_bytes })
     }
@@ -166,32 +159,20 @@ impl Decoder {
         Ok(filled)
     }
 
-    /// Closes the input; to be called after its end was read.
-    pub(super) fn finish(self) -> Consumed {
-        let compression = self.compression();
-        let meter = match self.stage {
-            Stage::Plain(source) => source.into_inner(),
-            Stage::Gzip(source) => source.into_inner().into_inner(),
-            Stage::Zstd(source) => source.finish().into_inner(),
-            Stage::Xz(source) => source.into_inner().into_inner(),
-            Stage::Bzip2(source) => source.into_inner().into_inner(),
-        };
-        Consumed { digest: meter.hasher.map(Hasher::finish), size: meter.read, compression }
-    }
-
     fn check_bounds(&self, filled: u64) -> Result<(), LayerError> {
         let written = self.written + filled;
         if written > self.max_bytes {
             return Err(LayerError::TooLarge { what: "bytes", limit: self.max_bytes });
         }
-        let read = self.source().get_ref().read;
+        let read = self.source().received();
         if written > RATIO_FLOOR && written / MAX_RATIO > read {
             return Err(LayerError::Bomb { read, written, ratio: MAX_RATIO });
         }
         Ok(())
     }
 
-    fn compression(&self) -> &'static str {
+    /// `""`, `gzip`, `zstd`, `xz` or `bzip2`.
+    pub(super) fn compression(&self) -> &'static str {
         match self.stage {
             Stage::Plain(_) => "",
             Stage::Gzip(_) => "gzip",
@@ -201,7 +182,7 @@ impl Decoder {
         }
     }
 
-    fn source(&self) -> &BufReader<Meter> {
+    fn source(&self) -> &Handed {
         match &self.stage {
             Stage::Plain(source) => source,
             Stage::Gzip(source) => source.get_ref(),
@@ -212,56 +193,51 @@ impl Decoder {
     }
 
     fn error(&self, error: io::Error) -> LayerError {
-        let source = self.source();
-        let offset = source.get_ref().read - source.buffer().len() as u64;
-        // A failing read carries a system error; what the decoders find wrong does not.
-        if error.raw_os_error().is_some() || matches!(self.stage, Stage::Plain(_)) {
-            return read_error(offset, error);
-        }
-        let problem = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
-            io::ErrorKind::OutOfMemory => {
-                format!("its dictionary needs more than {} MiB of memory", MAX_XZ_MEMORY >> 10)
-            }
-            // The reader finds the next header to be none.
-            io::ErrorKind::InvalidInput if offset > 0 => {
-                format!("it is damaged, or something follows its end ({error})")
-            }
-            _ => error.to_string(),
-        };
-        LayerError::Compression { format: self.compression(), offset, problem }
+        // What the decoders find wrong is theirs; a failing read has its own error.
+        own_or(error, |error| {
+            let offset = self.source().position();
+            let problem = match error.kind() {
+                io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
+                io::ErrorKind::OutOfMemory => {
+                    format!("its dictionary needs more than {} MiB of memory", MAX_XZ_MEMORY >> 10)
+                }
+                // The reader finds the next header to be none.
+                io::ErrorKind::InvalidInput if offset > 0 => {
+                    format!("it is damaged, or something follows its end ({error})")
+                }
+                _ => error.to_string(),
+            };
+            LayerError::Compression { format: self.compression(), offset, problem }
+        })
     }
 }
 
-fn read_error(offset: u64, error: io::Error) -> LayerError {
-    LayerError::io(format!("read the input at byte {offset}"), error)
+/// The [`LayerError`] that went through a reader, or what else it was.
+fn own_or(error: io::Error, other: impl FnOnce(io::Error) -> LayerError) -> LayerError {
+    error.downcast::<LayerError>().unwrap_or_else(other)
 }
 
-impl Read for Meter {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = match &mut self.input {
-            Input::Stream(file) => file.read(buffer)?,
-            Input::Range { file, offset, length } => {
-                let left = usize::try_from(*length - self.read).unwrap_or(usize::MAX);
+impl Input {
+    /// Reads what comes next, which is at `at` of the input.
+    pub(super) fn read(&mut self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        match self {
+            Self::Stream(file) => file.read(buffer),
+            Self::Range { file, offset, length } => {
+                let left = usize::try_from(*length - at).unwrap_or(usize::MAX);
                 let most = buffer.len().min(left);
-                let read = file.read_at(&mut buffer[..most], *offset + self.read)?;
+                let read = file.read_at(&mut buffer[..most], *offset + at)?;
                 if read == 0 && most > 0 {
                     let problem = format!("the file ends {left} bytes before the layer does");
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
                 }
-                read
+                Ok(read)
             }
-        };
-        self.read += read as u64;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..read]);
         }
-        Ok(read)
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Compression {
+pub(super) enum Compression {
     None,
     Gzip,
     Zstd,
@@ -270,7 +246,8 @@ enum Compression {
 }
 
 impl Compression {
-    fn of(start: &[u8]) -> Self {
+    /// What begins with these bytes.
+    pub(super) fn of(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
             // A zstd frame, or one of the skippable frames that may come before.

@@ -11,7 +11,8 @@
 //! other than `user.*`, `security.capability` and POSIX ACLs, the character device 0:0 (overlayfs
 //! takes it for a deleted file; a layer says that with `.wh.`), sparse members.
 
-pub mod archive;
+pub(crate) mod aligned;
+mod archive;
 mod assemble;
 mod beneath;
 mod compare;

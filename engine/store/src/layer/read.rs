@@ -5,7 +5,10 @@ use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use hull_oci::{Algorithm, Hasher};
+use hull_sys::writeback::Writeback;
+use rustix::fs::OFlags;
 
+use super::aligned::{Aligned, BLOCK};
 use super::decompress::Formats;
 pub use super::decompress::Input;
 use super::path::{LayerPath, MAX_PATH, PathError};
@@ -16,9 +19,6 @@ use super::unpack::Unpack;
 use super::xattr::{Holder, admitted};
 use super::{LayerError, LayerReport, Limits, erofs};
 use crate::Durability;
-
-/// Data are pushed towards the disk after this many bytes, so that the sync at the end is short.
-const WRITEBACK: u64 = 32 << 20;
 
 /// Where a layer goes.
 #[derive(Debug)]
@@ -68,8 +68,8 @@ pub(super) fn read_layer_with(
             Ok((source.into_tap(), tar_size))
         })?;
     let diff_id = tap.hasher.finish();
-    if let Some(copy) = tap.copy.filter(|_| durable) {
-        copy.finish()?;
+    if let Some(copy) = tap.copy {
+        copy.finish(durable)?;
     }
     let index = match layer.output {
         Output::Index(file) => Some(write_index(&layer.tree, tar_size, file, durable)?),
@@ -330,35 +330,49 @@ impl Tap for TarTap {
     }
 }
 
+/// Writes the tar down: past the page cache where the file was opened so, which saves a copy of
+/// every byte, and leaves the memory to what runs.
 struct Copy {
     file: File,
+    direct: bool,
     written: u64,
-    pushed: u64,
+    writeback: Writeback,
 }
 
 impl Copy {
     fn new(file: File) -> Self {
-        Self { file, written: 0, pushed: 0 }
+        let direct =
+            rustix::fs::fcntl_getfl(&file).is_ok_and(|flags| flags.contains(OFlags::DIRECT));
+        Self { file, direct, written: 0, writeback: Writeback::default() }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
-        self.file
-            .write_all(bytes)
-            .map_err(|error| LayerError::io("write the layer's tar", error))?;
+        let failed = |error| LayerError::io("write the layer's tar", error);
+        let tail = if self.direct { bytes.len() % BLOCK } else { 0 };
+        let (blocks, tail) = bytes.split_at(bytes.len() - tail);
+        self.file.write_all(blocks).map_err(failed)?;
+        if !tail.is_empty() {
+            let mut last = Aligned::new(BLOCK);
+            last.whole_mut()[..tail.len()].copy_from_slice(tail);
+            self.file.write_all(last.whole_mut()).map_err(failed)?;
+        }
         self.written += bytes.len() as u64;
-        if self.written - self.pushed >= WRITEBACK {
-            start_writeback(&self.file, self.pushed, self.written - self.pushed);
-            self.pushed = self.written;
+        if !self.direct {
+            self.writeback.written(self.file.as_fd(), self.written);
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<(), LayerError> {
-        self.file.sync_data().map_err(|error| LayerError::io("sync the layer's tar", error))
+    fn finish(self, durable: bool) -> Result<(), LayerError> {
+        if self.direct {
+            // The last block was written whole.
+            self.file
+                .set_len(self.written)
+                .map_err(|error| LayerError::io("cut the layer's tar", error))?;
+        }
+        if durable {
+            self.file.sync_data().map_err(|error| LayerError::io("sync the layer's tar", error))?;
+        }
+        Ok(())
     }
-}
-
-/// Asks for writing to begin; whether it succeeds shows at the sync.
-fn start_writeback(file: &File, offset: u64, length: u64) {
-    let _ = hull_sys::writeback::start(file.as_fd(), offset, length);
 }

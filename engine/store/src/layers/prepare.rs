@@ -4,14 +4,19 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use hull_oci::Digest;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
 use super::{LayerInfo, LayerMode, Layers, OPAQUE, layer_path};
 use crate::error::{ErrorKind, FileError};
 use crate::layer::LayerReport;
+use crate::layer::aligned::BLOCK;
 use crate::metadata::record;
 use crate::root::{Durability, Root, random_name, uninterrupted};
 use crate::tree;
+
+/// A layer of so many bytes as it comes is large: to read it anew from the disk takes longer than
+/// to start what is in it.
+const LARGE: u64 = 16 << 20;
 
 /// A layer being written: a locked directory under `ingest/`. Dropping it removes the directory.
 #[derive(Debug)]
@@ -138,6 +143,32 @@ impl LayerIngest<'_> {
     /// What a worker writes the layer to. Erofs: the empty, read-write files for the tar and the
     /// index. Unpack: the empty directory for the tree.
     pub fn descriptors(&self) -> Result<Vec<OwnedFd>, FileError> {
+        self.open_outputs(OFlags::empty())
+    }
+
+    /// As [`LayerIngest::descriptors`], for a layer of `size` bytes as it comes. The tar of a large
+    /// one is written past the page cache where the file system can: that saves copying every byte
+    /// once more, and the memory stays with what runs.
+    pub fn descriptors_for(&self, size: u64) -> Result<Vec<OwnedFd>, FileError> {
+        let direct = size >= LARGE && self.mode == LayerMode::Erofs && self.writes_blocks()?;
+        self.open_outputs(if direct { OFlags::DIRECT } else { OFlags::empty() })
+    }
+
+    /// Whether the tar can be written past the page cache in blocks of [`BLOCK`].
+    fn writes_blocks(&self) -> Result<bool, FileError> {
+        let stat = rustix::fs::statx(
+            &self.directory,
+            "tar",
+            AtFlags::SYMLINK_NOFOLLOW,
+            StatxFlags::DIOALIGN,
+        )
+        .map_err(|error| self.error("look at", "tar", error))?;
+        let fits = |align: u32| align > 0 && (BLOCK as u64).is_multiple_of(u64::from(align));
+        // Without an answer both are zero.
+        Ok(fits(stat.stx_dio_mem_align) && fits(stat.stx_dio_offset_align))
+    }
+
+    fn open_outputs(&self, tar: OFlags) -> Result<Vec<OwnedFd>, FileError> {
         let open = |name: &str, flags| {
             rustix::fs::openat(
                 &self.directory,
@@ -148,7 +179,9 @@ impl LayerIngest<'_> {
             .map_err(|error| self.error("open", name, error))
         };
         match self.mode {
-            LayerMode::Erofs => Ok(vec![open("tar", OFlags::RDWR)?, open("erofs", OFlags::RDWR)?]),
+            LayerMode::Erofs => {
+                Ok(vec![open("tar", OFlags::RDWR | tar)?, open("erofs", OFlags::RDWR)?])
+            }
             LayerMode::Unpack => Ok(vec![open("fs", OFlags::RDONLY | OFlags::DIRECTORY)?]),
         }
     }

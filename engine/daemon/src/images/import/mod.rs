@@ -195,7 +195,7 @@ impl Images<'_> {
             mode: ingest.mode(),
             limits: worker::limits(size.unwrap_or(worker::MAX_BYTES)),
         };
-        let outputs = ingest.descriptors()?;
+        let outputs = ingest.descriptors_for(size.unwrap_or(worker::MAX_BYTES))?;
         let descriptors: Vec<BorrowedFd<'_>> =
             std::iter::once(input).chain(outputs.iter().map(AsFd::as_fd)).collect();
         match worker::run(self.worker, &job, &descriptors)? {

@@ -113,7 +113,7 @@ fn read_layer(
         mode: ingest.mode(),
         limits: worker::limits(range.size),
     };
-    let outputs: Vec<OwnedFd> = ingest.descriptors()?;
+    let outputs: Vec<OwnedFd> = ingest.descriptors_for(range.size)?;
     let descriptors: Vec<BorrowedFd<'_>> =
         std::iter::once(archive.spool.as_fd()).chain(outputs.iter().map(AsFd::as_fd)).collect();
     let answer = worker::run(worker, &job, &descriptors)

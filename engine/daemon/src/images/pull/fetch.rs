@@ -252,7 +252,7 @@ impl<'a> Fetch<'a> {
     ) -> Result<Worker, PullError> {
         let limits = worker::limits(self.descriptor.size);
         let job = Job::Layer { range, mode: ingest.mode(), limits };
-        let outputs: Vec<OwnedFd> = ingest.descriptors()?;
+        let outputs: Vec<OwnedFd> = ingest.descriptors_for(self.descriptor.size)?;
         let all: Vec<BorrowedFd<'_>> =
             std::iter::once(input).chain(outputs.iter().map(AsFd::as_fd)).collect();
         Worker::spawn(self.remote.images.worker, &job, &all)
