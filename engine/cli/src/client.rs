@@ -94,6 +94,14 @@ impl Client {
         }
     }
 
+    /// The engine's socket, where it is another process.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        match &self.transport {
+            Transport::Own(_) => None,
+            Transport::Unix(path) => Some(path),
+        }
+    }
+
     /// The version of the API both sides speak; asks the engine the first time.
     pub(crate) async fn version(&self) -> Result<&str> {
         let version = self.version.get_or_try_init(async || {

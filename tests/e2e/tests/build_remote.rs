@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hull_test_support::Hull;
+use hull_test_support::image::Image;
 use hull_test_support::registry::{Answer, Request, ScriptedRegistry};
+use hull_test_support::shelf::Shelf;
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -298,5 +300,47 @@ fn privileged_named_contexts_elsewhere() {
         output.stderr.contains("build context code") && output.stderr.contains("404"),
         "{output:?}"
     );
+    hull.finish();
+}
+
+#[test]
+fn privileged_proxies_of_the_configuration_reach_run_and_no_image() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    fs::create_dir(hull.folder().join(".docker")).unwrap();
+    let config =
+        r#"{"proxies":{"default":{"httpProxy":"http://proxy.test:3128","noProxy":"own.test"}}}"#;
+    hull.file(".docker/config.json", config.as_bytes());
+    let dockerfile = "FROM busybox\nRUN echo $HTTP_PROXY $http_proxy $no_proxy > /seen\n";
+    let context = context(&hull, dockerfile);
+    hull.ok(&["build", "-t", "built", &context]);
+    assert_eq!(sh(&hull, "cat /seen"), "http://proxy.test:3128 http://proxy.test:3128 own.test\n");
+    let said =
+        hull.ok(&["image", "inspect", "built"]) + &hull.ok(&["history", "--no-trunc", "built"]);
+    assert!(!said.contains("proxy.test"), "{said}");
+    hull.ok(&["build", "--no-cache", "--build-arg", "HTTP_PROXY=mine", "-t", "built", &context]);
+    assert!(sh(&hull, "cat /seen").starts_with("mine http://proxy.test:3128"));
+    hull.finish();
+}
+
+#[test]
+fn privileged_pull_asks_for_newer_bases() {
+    let Some(hull) = Hull::new() else { return };
+    let shelf = Shelf::new();
+    let base = |version: &str| Image::new().set("Labels", serde_json::json!({"version": version}));
+    shelf.image("app", "1", &base("old"));
+    let registry = shelf.serve();
+    let dockerfile = format!("FROM {}/app:1\nCOPY Dockerfile /\n", registry.address());
+    let context = context(&hull, &dockerfile);
+    let built = |options: &[&str]| {
+        hull.ok(&[&["build", "-t", "built"], options, &[&context]].concat());
+        hull.ok(&["image", "inspect", "--format", "{{.Config.Labels.version}}", "built"])
+    };
+    assert_eq!(built(&[]), "old");
+    shelf.image("app", "1", &base("new"));
+    let before = registry.requests().len();
+    assert_eq!(built(&[]), "old", "one that is here is taken");
+    assert_eq!(registry.requests().len(), before, "nobody is asked");
+    assert_eq!(built(&["--pull"]), "new");
+    assert_eq!(built(&[]), "new");
     hull.finish();
 }

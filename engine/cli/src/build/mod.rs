@@ -17,3 +17,4 @@ pub(crate) mod display;
 pub(crate) mod engine;
 pub(crate) mod fields;
 pub(crate) mod options;
+pub(crate) mod proxies;

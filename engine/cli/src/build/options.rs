@@ -344,7 +344,10 @@ fn agents(
         use std::os::unix::fs::FileTypeExt as _;
         let is_socket = std::fs::metadata(&path).is_ok_and(|found| found.file_type().is_socket());
         if !is_socket {
-            bail!("--ssh {word}: {path} is no socket of an agent");
+            bail!(
+                "--ssh {word}: {path} is no socket of an agent; a key is given to one with ssh-add, \
+                 and the agent to the build with --ssh {id}"
+            );
         }
         agents.insert(id.to_owned(), absolute(Path::new(&path))?.display().to_string());
     }

@@ -20,6 +20,7 @@
 //! nothing else; of a context only names and attributes are looked at and content is hashed, all
 //! through one descriptor; archives are unpacked and layers made by sealed workers.
 
+mod agent;
 mod arguments;
 mod attest;
 mod bases;

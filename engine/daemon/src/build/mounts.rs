@@ -13,10 +13,11 @@ use hull_sandbox::spec::{Mount, MountSource};
 use hull_store::cache::CacheMount;
 use hull_store::layer::Item;
 use hull_store::select::{self, Found, join};
-use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
+use super::agent::{self, Forward};
 use super::context::Tree;
 use super::job::Build;
 use super::key::Inputs;
@@ -30,6 +31,8 @@ pub(super) struct Mounted {
     pub(super) env: Vec<(String, String)>,
     /// Keeps them from others while the step runs.
     _caches: Vec<CacheMount>,
+    /// They lead somewhere while the step runs.
+    _agents: Vec<Forward>,
 }
 
 /// The mounts of a `RUN`, whose sources are known.
@@ -175,7 +178,7 @@ impl<'s> Mounts<'s> {
                         mounted.env.push((name.clone(), text));
                     }
                 }
-                RunMount::Ssh { id, target, required, .. } => {
+                RunMount::Ssh { id, target, required, mode, uid, gid } => {
                     let number = ssh.next().unwrap_or_default();
                     let Some(socket) = build.request.ssh.get(id) else {
                         if *required {
@@ -187,8 +190,17 @@ impl<'s> Mounts<'s> {
                         continue;
                     };
                     let target = ssh_target(target.as_deref(), number);
-                    let tree = clone(CWD, socket.as_str())
+                    let owner = (uid.unwrap_or(0), gid.unwrap_or(0));
+                    let (directory, mode) = (build.area.directory()?, mode.unwrap_or(0o600));
+                    let forward = Forward::start(directory, socket.as_ref(), mode, owner).map_err(
+                        |error| {
+                            ApiError::internal(&error)
+                                .context(&format!("cannot pass on the ssh agent {socket}"))
+                        },
+                    )?;
+                    let tree = clone(forward.directory().as_fd(), agent::NAME)
                         .map_err(|error| failed(&format!("mount the ssh agent {socket}"), error))?;
+                    mounted._agents.push(forward);
                     mounted.tree(tree, &target, &format!("ssh agent {id}"), false);
                     if number == 0 {
                         mounted.env.push(("SSH_AUTH_SOCK".to_owned(), target));

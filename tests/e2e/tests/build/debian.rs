@@ -78,6 +78,41 @@ fn privileged_a_c_program_in_two_stages() {
     builds.finish();
 }
 
+/// An agent answers root and its own user; the process in the container is neither.
+#[test]
+fn privileged_an_ssh_agent_answers_users_that_are_not_root() {
+    use std::io::{Read as _, Write as _};
+    let Some(builds) = with(&["debian"]) else { return };
+    let socket = builds.hull.folder().join("agent.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let agent = std::thread::spawn(move || {
+        (0..2)
+            .map(|_| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let peer = rustix::net::sockopt::socket_peercred(&stream).unwrap();
+                let mut asked = [0; 5];
+                stream.read_exact(&mut asked).unwrap();
+                stream.write_all(&[b"answer to ", &asked[..]].concat()).unwrap();
+                peer.uid.as_raw()
+            })
+            .collect::<Vec<_>>()
+    });
+    let ask = "import os, socket; s = socket.socket(socket.AF_UNIX); s.connect(os.environ['SSH_AUTH_SOCK']); \
+               s.sendall(b'keys?'); print(s.makefile().read())";
+    let text = format!(
+        "FROM debian\nUSER www-data\n\
+         RUN --mount=type=ssh ! python3 -c \"{ask}\" 2>/tmp/refused && grep -q Permission /tmp/refused\n\
+         RUN --mount=type=ssh,uid=33,gid=33,mode=0600 stat -c '%u %g %a' $SSH_AUTH_SOCK > /tmp/seen && python3 -c \"{ask}\" >> /tmp/seen\n\
+         RUN --mount=type=ssh,mode=0666,target=/tmp/own python3 -c \"{ask}\" >> /tmp/seen && echo $SSH_AUTH_SOCK >> /tmp/seen\n"
+    );
+    builds.context("ssh", &[("Dockerfile", &text)]);
+    builds.with("ssh", json!({"ssh": {"default": socket}}));
+    let seen = builds.sh("ssh", "cat /tmp/seen");
+    assert_eq!(seen, "33 33 600\nanswer to keys?\nanswer to keys?\n/tmp/own\n");
+    assert_eq!(agent.join().unwrap(), [0, 0], "the agent sees the engine's user");
+    builds.finish();
+}
+
 /// The compiler that is here, as a named context: nothing of it gets into a layer.
 #[test]
 fn privileged_a_rust_program_in_two_stages() {
