@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use hull_test_support::Hull;
+use hull_test_support::daemon::Daemon;
 use hull_test_support::image::Image;
 use hull_test_support::registry::{Answer, Request, ScriptedRegistry};
 use hull_test_support::shelf::Shelf;
+use hull_test_support::{Hull, eventually};
+use rustix::process::{Pid, Signal};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -68,6 +71,7 @@ fn answer(request: &Request, repository: &Path, packs: &AtomicUsize) -> Answer {
         "/moved" => Answer::new(302).header("Location", "/file.txt"),
         "/named" => Answer::ok("x")
             .header("Content-Disposition", "attachment; filename=\"../../named.txt\""),
+        "/slow" => Answer::ok(vec![b'x'; 4 << 20]).stall(1 << 20),
         "/archive.tar" => Answer::ok(tar("inside", "unpacked\n")),
         "/context.tar" => {
             Answer::ok(tar("Dockerfile", "FROM busybox\nCOPY Dockerfile /from-tar\n"))
@@ -342,5 +346,52 @@ fn privileged_pull_asks_for_newer_bases() {
     assert_eq!(registry.requests().len(), before, "nobody is asked");
     assert_eq!(built(&["--pull"]), "new");
     assert_eq!(built(&[]), "new");
+    hull.finish();
+}
+
+/// The processes that a process has started and that have not ended.
+fn children(pid: Pid) -> Vec<String> {
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let ids = fs::read_dir(tasks)
+        .unwrap()
+        .filter_map(|task| fs::read_to_string(task.unwrap().path().join("children")).ok());
+    let ids: Vec<String> =
+        ids.flat_map(|ids| ids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    ids.iter().filter_map(|id| fs::read_to_string(format!("/proc/{id}/comm")).ok()).collect()
+}
+
+#[test]
+fn privileged_an_interrupt_ends_a_build_that_downloads() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    let daemon = Daemon::start(&hull);
+    let host = daemon.host();
+    for source in ["ADD", "FROM"] {
+        let dockerfile = match source {
+            "ADD" => format!("FROM busybox\nADD {} /f\n", web.url("slow")),
+            _ => "FROM other\n".to_owned(),
+        };
+        let context = context(&hull, &dockerfile);
+        let other = format!("other={}", web.url("slow"));
+        for at in [&[][..], &["--host", &host]] {
+            let before = web.server.requests().len();
+            let words =
+                [at, &["build", "-t", "never", "--build-context", &other, &context]].concat();
+            let mut child = hull.command(&words).stderr(Stdio::null()).spawn().unwrap();
+            let asked = || web.server.requests().len() > before;
+            assert!(eventually(Duration::from_secs(20), asked), "{words:?}");
+            rustix::process::kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            let ended = eventually(Duration::from_secs(10), || child.try_wait().unwrap().is_some());
+            assert!(ended, "{words:?}");
+            assert_eq!(child.wait().unwrap().code(), Some(130));
+            let is_idle = || children(daemon.pid()).is_empty();
+            assert!(eventually(Duration::from_secs(10), is_idle), "{:?}", children(daemon.pid()));
+        }
+    }
+    assert_eq!(hull.run(&["image", "inspect", "never"]).code, 1);
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(hull.ok(&["system", "check"]).contains("no problems"));
+    // Leases of processes that are gone hold nothing.
+    hull.ok(&["system", "prune", "-f"]);
     hull.finish();
 }

@@ -29,11 +29,11 @@ use super::chain::{Chain, Link};
 use super::context::{self, MAX_TEXT, Tree};
 use super::export::{self, Image};
 use super::named::{Contexts, Named};
-use super::progress::{Activity, Progress, cancelled, now};
+use super::progress::{Activity, Progress, Stopper, cancelled, now};
 use super::remote::{self, Fetcher};
 use super::stage::{self, Done};
 use crate::error::ApiError;
-use crate::images::{ForBuilds, ResolvedImage};
+use crate::images::{ForBuilds, ResolvedImage, Stop};
 use crate::service::Engine;
 use crate::worker_stream::failed;
 
@@ -177,7 +177,11 @@ pub(super) fn run(
     progress: &Progress,
 ) -> Result<BuildResult, Box<BuildFailure>> {
     let tell = |message: &ProgressMessage| progress.pulled(message);
-    let registries = ForBuilds { engine, credentials, tell: &tell };
+    let begun = |stop: &Stop| {
+        // It costs nothing to stop what is over.
+        let _number = progress.stop_by(Stopper::Remote(stop.clone()));
+    };
+    let registries = ForBuilds { engine, credentials, tell: &tell, begun: &begun };
     let store = engine.store().map_err(plain)?;
     store.prepare_cache().map_err(|error| plain(error.into()))?;
     store.layers().settle().map_err(|error| plain(error.into()))?;
@@ -187,6 +191,7 @@ pub(super) fn run(
     let lease = store.lease().map_err(|error| plain(error.into()))?;
     let began = now();
     let fetcher = Fetcher::new(engine, store, &worker, &area);
+    begun(fetcher.stop());
     export::check(request).map_err(plain)?;
     let contexts = Contexts::new(request, store, &registries, &fetcher, &lease);
     contexts.check().map_err(plain)?;

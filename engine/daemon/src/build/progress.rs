@@ -10,6 +10,7 @@ use hull_oci::Digest;
 use hull_shim::client::StopSteps;
 
 use crate::error::ApiError;
+use crate::images::Stop;
 
 /// Lines of output that a failure repeats.
 const TAIL: usize = 20;
@@ -25,7 +26,24 @@ pub(super) struct Progress {
     sink: Sink,
     steps: AtomicU64,
     cancelled: AtomicBool,
-    running: Mutex<Vec<(u64, StopSteps)>>,
+    running: Mutex<Vec<(u64, Stopper)>>,
+}
+
+/// Ends something that is under way.
+pub(super) enum Stopper {
+    /// A command.
+    Steps(StopSteps),
+    /// What speaks to other hosts.
+    Remote(Stop),
+}
+
+impl Stopper {
+    fn stop(&self) {
+        match self {
+            Self::Steps(steps) => steps.stop(),
+            Self::Remote(stop) => stop.stop(),
+        }
+    }
 }
 
 /// A step that is under way. Dropped without an end, it is told as failed.
@@ -83,7 +101,7 @@ impl Progress {
     }
 
     /// Has `stopper` used when the build is cancelled. Returns its number for [`Self::forget`].
-    pub(super) fn stop_by(&self, stopper: StopSteps) -> u64 {
+    pub(super) fn stop_by(&self, stopper: Stopper) -> u64 {
         let number = self.steps.fetch_add(1, Ordering::Relaxed);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_cancelled() {

@@ -19,16 +19,17 @@ use hull_oci::{Algorithm, Digest, Hasher};
 use hull_store::Store;
 use hull_store::cache::{StatCache, WorkArea};
 use hull_store::select;
-use hull_transfer::{Transfer, address_of_submodule};
+use hull_transfer::{Transfer, TransferError, address_of_submodule};
 use hull_worker::client::run as run_job;
 use hull_worker::job::{Answer, Job, Submodule};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 
 use super::context::{self, MAX_TEXT, Tree};
 use super::job::unexpected;
+use super::progress::cancelled;
 use super::unpack;
 use crate::error::ApiError;
-use crate::images::{RemoteError, ResolvedImage, anonymous};
+use crate::images::{RemoteError, ResolvedImage, Stop, anonymous};
 use crate::service::Engine;
 use crate::worker_stream::failed;
 
@@ -51,6 +52,7 @@ pub(super) struct Fetcher<'a> {
     worker: &'a Path,
     area: &'a WorkArea<'a>,
     transfer: Mutex<Option<Arc<Transfer>>>,
+    stop: Stop,
     /// What went into the build.
     materials: Mutex<BTreeSet<Material>>,
 }
@@ -88,7 +90,20 @@ impl<'a> Fetcher<'a> {
         area: &'a WorkArea<'a>,
     ) -> Self {
         let (transfer, materials) = (Mutex::default(), Mutex::default());
-        Self { engine, store, worker, area, transfer, materials }
+        Self { engine, store, worker, area, transfer, stop: Stop::default(), materials }
+    }
+
+    /// What ends all that is fetched.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// The error of a fetch, unless it was ended.
+    fn failed(&self, error: TransferError) -> ApiError {
+        match self.stop.is_stopped() {
+            true => cancelled(),
+            false => RemoteError::from(error).into(),
+        }
     }
 
     pub(super) fn worker(&self) -> &'a Path {
@@ -130,7 +145,9 @@ impl<'a> Fetcher<'a> {
         }
         let program = self.engine.helper("hull-transfer")?;
         let started = Transfer::spawn(&program, &anonymous()?).map_err(RemoteError::from)?;
-        Ok(Arc::clone(transfer.insert(Arc::new(started))))
+        let started = Arc::new(started);
+        self.stop.ends(&started);
+        Ok(Arc::clone(transfer.insert(started)))
     }
 
     /// Fetches a file. Its time is what the server says, so that the same file is the same layer.
@@ -152,10 +169,9 @@ impl<'a> Fetcher<'a> {
         let promised = checksum.map(digest_of).transpose()?;
         let mut file = self.store.blobs().temporary()?;
         let transfer = self.transfer()?;
-        let told =
-            transfer.download(url, MAX_FILE, file.as_fd(), &mut |_| {}).map_err(|error| {
-                ApiError::from(RemoteError::from(error)).context("cannot fetch a file")
-            })?;
+        let told = transfer
+            .download(url, MAX_FILE, file.as_fd(), &mut |_| {})
+            .map_err(|error| self.failed(error).context("cannot fetch a file"))?;
         let algorithm = promised.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         let digest = hash(&mut file, algorithm)?;
         if let Some(promised) = promised.filter(|promised| *promised != digest) {
@@ -195,7 +211,7 @@ impl<'a> Fetcher<'a> {
         let found = self
             .transfer()?
             .git_commit(&remote.url, remote.reference.as_deref())
-            .map_err(RemoteError::from)?;
+            .map_err(|error| self.failed(error))?;
         for promised in checksum.into_iter().chain(remote.checksum.as_deref()) {
             if !found.starts_with(&promised.to_lowercase()) {
                 return Err(ApiError::invalid(format!(
@@ -252,7 +268,7 @@ impl<'a> Fetcher<'a> {
     ) -> Result<Found, ApiError> {
         let mut pack = self.store.blobs().temporary()?;
         let fetched = self.transfer()?.git_pack(url, commit, pack.as_fd(), &mut |_| {});
-        fetched.map_err(RemoteError::from)?;
+        fetched.map_err(|error| self.failed(error))?;
         pack.rewind().map_err(|error| ApiError::internal(&error))?;
         let spool = self.store.blobs().temporary()?;
         let job = Job::CheckOut {
@@ -279,7 +295,7 @@ impl<'a> Fetcher<'a> {
         let told = self
             .transfer()?
             .download(url, MAX_FILE, file.as_fd(), &mut |_| {})
-            .map_err(RemoteError::from)?;
+            .map_err(|error| self.failed(error))?;
         file.rewind().map_err(internal)?;
         let mut head = Vec::new();
         (&mut file).take(512).read_to_end(&mut head).map_err(internal)?;
@@ -298,6 +314,12 @@ impl<'a> Fetcher<'a> {
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(internal)?;
         Ok(Context::Dockerfile(text))
+    }
+}
+
+impl Drop for Fetcher<'_> {
+    fn drop(&mut self) {
+        self.stop.release();
     }
 }
 

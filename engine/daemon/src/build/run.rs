@@ -29,7 +29,7 @@ use super::chain::Chain;
 use super::job::Build;
 use super::key::Inputs;
 use super::mounts::{Mounted, Mounts};
-use super::progress::Activity;
+use super::progress::{Activity, Stopper};
 use crate::containers::host;
 use crate::error::ApiError;
 
@@ -143,7 +143,7 @@ impl<'s> Run<'s> {
             }
         };
         let stopper = steps.stopper().map_err(|error| ApiError::internal(&error))?;
-        let number = build.progress.stop_by(stopper);
+        let number = build.progress.stop_by(Stopper::Steps(stopper));
         let permit = build.permits.take();
         let descriptors = StartDescriptors {
             container: scratch.directory.as_fd(),

@@ -27,6 +27,8 @@ pub(crate) struct ForBuilds<'a> {
     pub(crate) credentials: &'a AuthConfigs,
     /// Hears how far it is; false ends it.
     pub(crate) tell: &'a (dyn Fn(&ProgressMessage) -> bool + Sync),
+    /// Hears what ends it at once.
+    pub(crate) begun: &'a (dyn Fn(&Stop) + Sync),
 }
 
 impl fmt::Debug for ForBuilds<'_> {
@@ -83,12 +85,14 @@ impl ForBuilds<'_> {
         let registry = reference.registry();
         let session = remote::session(registry, self.credentials(registry), &Query::default())?;
         let stop = Stop::default();
+        (self.begun)(&stop);
         let send = |message: ProgressMessage, _| {
             if !(self.tell)(&message) {
                 stop.stop();
             }
         };
         let done = remote::run(self.engine, &session, &stop, &remote::Progress::new(&send), work);
+        stop.release();
         match done {
             Err(_) if stop.is_stopped() => {
                 Err(ApiError::new(ErrorKind::Unavailable, "the build was cancelled"))

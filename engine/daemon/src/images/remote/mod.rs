@@ -15,7 +15,7 @@ pub(super) use progress::Progress;
 pub(super) use serve::{run, stream};
 pub(crate) use session::{anonymous, registries};
 pub(super) use session::{credentials, of_auth, session};
-pub(super) use stop::Stop;
+pub(crate) use stop::Stop;
 
 use hull_oci::Digest;
 use hull_transfer::Transfer;

@@ -34,6 +34,11 @@ impl Stop {
         }
     }
 
+    /// The work is done: the process is nothing to us any more.
+    pub(crate) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).transfer = None;
+    }
+
     /// Whether the work is not wanted any more.
     pub(crate) fn is_stopped(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).stopped
