@@ -220,38 +220,11 @@ impl Transfer {
         outputs: BlobOutputs<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), TransferError> {
-        self.fetch(repository, descriptor, outputs, false, progress)
-    }
-
-    /// Fetches a blob from the addresses its descriptor names (`urls`), which may be anywhere: on
-    /// the user's word only. No credentials are sent there.
-    ///
-    /// # Errors
-    /// As [`Transfer::blob`].
-    pub fn foreign_blob(
-        &self,
-        repository: &Reference,
-        descriptor: &Descriptor,
-        outputs: BlobOutputs<'_>,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), TransferError> {
-        self.fetch(repository, descriptor, outputs, true, progress)
-    }
-
-    fn fetch(
-        &self,
-        repository: &Reference,
-        descriptor: &Descriptor,
-        outputs: BlobOutputs<'_>,
-        foreign: bool,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), TransferError> {
         let request = Request::Blob {
             repository: repository.clone(),
             descriptor: descriptor.clone(),
             have: outputs.have,
             pipe: outputs.pipe.is_some(),
-            foreign,
         };
         if let Some(pipe) = &outputs.pipe {
             // Fewer switches between the two at its ends; with less it only takes longer.

@@ -149,12 +149,11 @@ async fn answer(
             let bytes = client.document(&repository, &descriptor).await?;
             return Ok((Outcome::Document(descriptor), bytes));
         }
-        Request::Blob { repository, descriptor, have, pipe, foreign } => {
+        Request::Blob { repository, descriptor, have, pipe } => {
             let ingest = next()?;
             let pipe = if pipe { Some(next()?) } else { None };
-            let whence = if foreign { None } else { Some(&repository) };
             let progress = replies.progress(id);
-            blob(client, whence, descriptor, (ingest, have, pipe), progress).await?;
+            blob(client, &repository, descriptor, (ingest, have, pipe), progress).await?;
             Outcome::Nothing
         }
         Request::Tags { repository } => Outcome::Names(client.tags(&repository).await?),
@@ -210,7 +209,7 @@ async fn answer(
 /// Fetches on this thread, writes on another.
 async fn blob(
     client: &Client,
-    repository: Option<&Reference>,
+    repository: &Reference,
     descriptor: Descriptor,
     (ingest, have, pipe): (OwnedFd, u64, Option<OwnedFd>),
     progress: impl Fn(u64) + Send + 'static,
@@ -226,10 +225,7 @@ async fn blob(
             let _ = told.send(result);
         })
         .map_err(|error| Failure::internal(format!("cannot start a thread: {error}")))?;
-    let fetched = match repository {
-        Some(repository) => client.blob(repository, &descriptor, have, &sender).await,
-        None => client.foreign_blob(&descriptor, have, &sender).await,
-    };
+    let fetched = client.blob(repository, &descriptor, have, &sender).await;
     drop(sender);
     let written =
         tell.await.unwrap_or_else(|_| Err(Failure::internal("what writes the blob is gone")));

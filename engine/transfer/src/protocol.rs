@@ -39,7 +39,6 @@ pub(crate) enum Request {
         descriptor: Descriptor,
         have: u64,
         pipe: bool,
-        foreign: bool,
     },
     Tags {
         repository: Reference,

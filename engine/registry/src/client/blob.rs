@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::Client;
 use super::body::Body;
+use super::dial::{Target, Want};
 use super::error::{ClientError, FailureKind};
-use super::exchange::{Ask, Place, Reply, foreign};
+use super::exchange::{Ask, Place, Reply};
 use super::pool::Outgoing;
+use super::reach::Reach;
 use super::tokens::scopes;
 use crate::url::Url;
 
@@ -79,6 +81,13 @@ impl Client {
                     mirrors.push_str(&format!("; its mirror: {}", error.message));
                 }
                 Err(mut error) => {
+                    let elsewhere = self.elsewhere(repository.registry(), descriptor);
+                    if error.kind == FailureKind::NotFound && !elsewhere.is_empty() {
+                        return self
+                            .foreign_blob(&elsewhere, descriptor, &mut at, pieces)
+                            .await
+                            .map_err(|error| error.on(what()));
+                    }
                     error.message.push_str(&mirrors);
                     return Err(error.on(what()));
                 }
@@ -87,44 +96,37 @@ impl Client {
         Err(ClientError::new(FailureKind::Internal, "a registry is nowhere").on(what()))
     }
 
-    /// As [`Client::blob`], from the addresses that its descriptor names, without credentials.
-    ///
-    /// # Errors
-    /// As [`Client::blob`], of the last address.
-    pub async fn foreign_blob(
+    /// The addresses a descriptor names, on the hosts that the operator listed for this registry.
+    fn elsewhere(&self, registry: &str, descriptor: &Descriptor) -> Vec<Url> {
+        let listed = self.registries.foreign_layers(registry);
+        let urls = descriptor.urls.iter().filter_map(|text| text.parse::<Url>().ok());
+        urls.filter(|url| listed.contains(&url.authority().host)).collect()
+    }
+
+    /// From the first of these addresses that has it, without credentials.
+    async fn foreign_blob(
         &self,
+        urls: &[Url],
         descriptor: &Descriptor,
-        have: u64,
+        at: &mut u64,
         pieces: &Pieces,
     ) -> Result<(), ClientError> {
-        let what = || format!("cannot fetch {} from where it is said to be", descriptor.digest);
-        if self.offline {
-            let message = "Hull is told to be offline";
-            return Err(ClientError::new(FailureKind::Unavailable, message).on(what()));
-        }
-        let mut at = have;
         let mut last = ClientError::invalid("its descriptor names no address");
-        for text in &descriptor.urls {
-            let url: Url = match text.parse() {
-                Ok(url) => url,
-                Err(error) => {
-                    last = ClientError::invalid(error.to_string());
-                    continue;
-                }
-            };
-            let result = self
-                .persist(descriptor, &mut at, pieces, async |at| self.get_foreign(&url, at).await)
-                .await;
-            match result {
+        for url in urls {
+            let result =
+                self.persist(descriptor, at, pieces, async |at| self.get_foreign(url, at).await);
+            match result.await {
                 Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
         }
-        Err(last.on(what()))
+        Err(last)
     }
 
     async fn get_foreign(&self, url: &Url, at: u64) -> Result<Reply, ClientError> {
         let mut url = url.clone();
+        // Where the operator's word ends, addresses of this network are refused.
+        let mut sent_from = None;
         for _ in 0..6 {
             let mut headers = hyper::HeaderMap::new();
             for (name, value) in range(at) {
@@ -132,7 +134,8 @@ impl Client {
                 headers.insert(name, value);
             }
             headers.insert(hyper::header::USER_AGENT, self.agent().clone());
-            let target = foreign(url.authority(), url.scheme());
+            let want = Want::of(url.scheme());
+            let target = Target { authority: url.authority().clone(), want, sent_from };
             let outgoing = Outgoing {
                 method: Method::GET,
                 target: url.target().to_owned(),
@@ -148,6 +151,7 @@ impl Client {
                 return Err(ClientError::invalid("it redirects to nowhere"));
             };
             url = self.accepted(&reply, location)?;
+            sent_from = Some(Reach::Global);
         }
         Err(ClientError::invalid("it redirects in a circle"))
     }

@@ -15,7 +15,7 @@ use super::dial::{Target, Want};
 use super::endpoint::Endpoint;
 use super::error::{Again, ClientError, FailureKind, shown};
 use super::pool::{Answer, Outgoing};
-use crate::url::{Authority, Scheme, Url};
+use crate::url::{Scheme, Url};
 
 const MAX_REDIRECTS: usize = 5;
 
@@ -364,13 +364,4 @@ fn random(limit: Duration) -> Duration {
         return limit;
     }
     limit * u32::from(u16::from_be_bytes(bytes)) / u32::from(u16::MAX)
-}
-
-/// The target for a request to an address that the user named.
-pub(crate) fn foreign(authority: &Authority, scheme: Scheme) -> Target {
-    Target {
-        authority: authority.clone(),
-        want: Want::of(scheme),
-        sent_from: Some(super::reach::Reach::Global),
-    }
 }

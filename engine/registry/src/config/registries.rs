@@ -37,6 +37,8 @@ pub struct Registries {
 struct Registry {
     mirrors: Vec<Url>,
     realms: Vec<Host>,
+    #[serde(default)]
+    foreign_layers: Vec<Host>,
     blocked: bool,
     certificates: Certificates,
 }
@@ -91,6 +93,7 @@ struct RawRegistries {
 struct RawRegistry {
     mirrors: Option<Vec<String>>,
     realms: Option<Vec<String>>,
+    foreign_layers: Option<Vec<String>>,
     blocked: Option<bool>,
     ca: Option<PathBuf>,
     client_certificate: Option<PathBuf>,
@@ -199,6 +202,11 @@ impl Registries {
         self.registries.get(registry).map_or(&[], |known| &known.realms)
     }
 
+    /// Hosts that layers may come from which this registry's images have elsewhere.
+    pub fn foreign_layers(&self, registry: &str) -> &[Host] {
+        self.registries.get(registry).map_or(&[], |known| &known.foreign_layers)
+    }
+
     /// Whether the operator listed this host by its name.
     pub fn insecure_name(&self, host: &Host, port: u16) -> bool {
         self.insecure.iter().any(|known| match known {
@@ -234,10 +242,12 @@ fn registry(name: &str, raw: RawRegistry) -> Result<Registry, ParseRegistriesErr
     if name != EVERY {
         name.parse::<Authority>().map_err(|error| value(&format!("registry.\"{name}\""), error))?;
     }
-    let mut realms = Vec::new();
-    for text in raw.realms.unwrap_or_default() {
-        realms.push(text.parse().map_err(|error| value(&key("realms"), error))?);
-    }
+    let hosts = |field: &str, raw: Option<Vec<String>>| -> Result<Vec<Host>, _> {
+        let parse = |text: String| text.parse().map_err(|error| value(&key(field), error));
+        raw.unwrap_or_default().into_iter().map(parse).collect()
+    };
+    let realms = hosts("realms", raw.realms)?;
+    let foreign_layers = hosts("foreign-layers", raw.foreign_layers)?;
     let client = match (raw.client_certificate, raw.client_key) {
         (None, None) => None,
         (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -254,6 +264,7 @@ fn registry(name: &str, raw: RawRegistry) -> Result<Registry, ParseRegistriesErr
     Ok(Registry {
         mirrors: urls(&key("mirrors"), raw.mirrors)?,
         realms,
+        foreign_layers,
         blocked: raw.blocked.unwrap_or(false),
         certificates: Certificates { authorities: raw.ca, client },
     })

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
 
 use hull_oci::{Descriptor, Digest};
 use hull_test_support::registry::{Answer, ScriptedRegistry};
@@ -331,27 +330,37 @@ fn offline_and_blocked() {
 }
 
 #[test]
-fn foreign_layers_only_when_asked_for() {
+fn foreign_layers_only_from_hosts_that_are_listed() {
     let bytes = noise(10_000);
     let served = bytes.clone();
-    let elsewhere = Mutex::new(0);
-    let place = ScriptedRegistry::start(move |request| {
-        *elsewhere.lock().unwrap() += 1;
-        serve(&served, request)
+    let place = ScriptedRegistry::start(move |request| match request.path() {
+        "/layer" => serve(&served, request),
+        // From here it would go on to another address of this machine.
+        "/moved" => Answer::new(302).header("Location", "http://127.0.0.2:1/layer"),
+        _ => Answer::new(404),
     });
     let registry = ScriptedRegistry::start(|_| Answer::new(404));
-    let mut descriptor = blob(&bytes);
+    let (wanted, mut descriptor) = (reference(&registry.address(), "a"), blob(&bytes));
+    let listed = |hosts: &str| {
+        let toml = format!("[registry.\"{}\"]\nforeign-layers = [{hosts}]", registry.address());
+        Transfer::spawn(program(), &session(&toml)).unwrap()
+    };
     descriptor.urls = vec![format!("http://{}/layer", place.address())];
-    let (result, _) = fetch(&transfer(), &reference(&registry.address(), "a"), &descriptor, b"");
+    let (result, _) = fetch(&transfer(), &wanted, &descriptor, b"");
+    refused(result, FailureKind::NotFound, "404");
+    let (result, _) = fetch(&listed("\"layers.example\""), &wanted, &descriptor, b"");
     refused(result, FailureKind::NotFound, "404");
     assert!(place.requests().is_empty());
-    // Even then not on this machine: the manifest named it, not the user.
-    let file = tempfile::tempfile().unwrap();
-    let outputs = BlobOutputs { ingest: file.as_fd(), have: 0, pipe: None };
-    let repository = reference(&registry.address(), "a");
-    let result = transfer().foreign_blob(&repository, &descriptor, outputs, &mut |_| {});
+
+    let (result, fetched) = fetch(&listed("\"127.0.0.1\""), &wanted, &descriptor, b"");
+    result.unwrap();
+    assert_eq!(fetched, bytes);
+    let asked = place.requests();
+    assert!(asked.iter().all(|request| request.header("authorization").is_none()), "{asked:?}");
+
+    descriptor.urls = vec![format!("http://{}/moved", place.address())];
+    let (result, _) = fetch(&listed("\"127.0.0.1\""), &wanted, &descriptor, b"");
     refused(result, FailureKind::Denied, "on this machine");
-    assert!(place.requests().is_empty());
 }
 
 #[test]

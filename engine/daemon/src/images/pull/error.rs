@@ -229,8 +229,8 @@ impl From<PullError> for ApiError {
                 api.hint(format!("it is there for {}: choose one by --platform", found.join(", ")))
             }
             PullError::Foreign { .. } => api.hint(
-                "addresses that an image names are not followed: have the layer pushed to the \
-                 registry",
+                "addresses that an image names are followed only to hosts that `foreign-layers` in \
+                 registries.toml lists for its registry",
             ),
             PullError::Mismatch { .. } | PullError::DiffId { .. } => {
                 api.hint("the registry, a mirror or a proxy changed it: nothing of it was kept")
