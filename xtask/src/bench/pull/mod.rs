@@ -9,6 +9,7 @@ mod images;
 mod registry;
 mod throughput;
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -148,11 +149,14 @@ fn watched<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
 fn inflate(made: &Made, runs: usize) -> Result<()> {
     let Pack::Gzip { .. } = made.pack else { bail!("the first image is to have a gzip layer") };
     let layer = made.layers()?.pop().context("the image has no layer")?;
+    // As large as Hull's own: a small one takes longer.
+    let mut buffer = vec![0; 1 << 20];
     let mut figures = Figures::new("inflating the gzip layer alone");
     for _ in 0..runs {
         let begin = Instant::now();
         let file = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(&layer)?);
-        std::io::copy(&mut flate2::bufread::GzDecoder::new(file), &mut std::io::sink())?;
+        let mut inflating = flate2::bufread::GzDecoder::new(file);
+        while inflating.read(&mut buffer)? > 0 {}
         figures.add("zlib-rs", begin.elapsed());
         let begin = Instant::now();
         let mut gzip = std::process::Command::new("gzip");
