@@ -84,6 +84,8 @@ pub struct BuildRequest {
     pub explain: bool,
     /// Say how the image was built, in a statement beside it.
     pub provenance: Option<Provenance>,
+    /// Who built it, as that statement has it; the engine itself where empty.
+    pub builder_id: String,
     /// Say which packages are in it, in a statement beside it.
     pub sbom: bool,
 }

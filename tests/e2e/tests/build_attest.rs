@@ -66,8 +66,10 @@ impl Saved {
 fn privileged_packages_and_origin_are_told_beside_the_image() {
     let Some(hull) = Hull::with_busybox() else { return };
     let context = context(&hull);
-    let words = ["build", "-t", "told", "--sbom=true", "--provenance=mode=max"];
-    hull.ok(&[&words[..], &["--build-arg", "WHO=somebody", &context]].concat());
+    let provenance = "--provenance=mode=max,builder-id=https://builds.test/7";
+    let words = ["build", "-t", "told", "--sbom=true", provenance];
+    let arguments = ["--build-arg", "WHO=somebody", "--build-arg", "https_proxy=http://u:hidden@p"];
+    hull.ok(&[&words[..], &arguments, &[&context]].concat());
     assert_eq!(hull.run(&["run", "--rm", "told", "cat", "/who"]).stdout, "somebody\n");
 
     let (manifests, statements) = Saved::of(&hull, "told").statements();
@@ -86,6 +88,9 @@ fn privileged_packages_and_origin_are_told_beside_the_image() {
     let origin = &statements[1].1["predicate"]["buildDefinition"];
     let request = &origin["externalParameters"]["request"];
     assert_eq!(request["args"]["build-arg:WHO"], "somebody");
+    let statement = &statements[1].1;
+    assert_eq!(statement["predicate"]["runDetails"]["builder"]["id"], "https://builds.test/7");
+    assert!(!statement.to_string().contains("hidden"), "a proxy's password: {statement}");
     let materials = origin["resolvedDependencies"].to_string();
     assert!(materials.contains("pkg:docker/busybox@latest"), "{materials}");
     hull.finish();

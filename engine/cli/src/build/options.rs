@@ -132,6 +132,7 @@ pub(crate) fn request(matches: &ArgMatches) -> Result<BuildRequest> {
             bail!("invalid tag {tag:?}: the digest is known only when it is built");
         }
     }
+    let provenance = provenance(text(matches, "provenance"))?;
     let mut allow = texts(matches, "allow");
     if network == "host" && !allow.iter().any(|word| word == "network.host") {
         // Docker: who asks for it on the command line has allowed it.
@@ -175,20 +176,32 @@ pub(crate) fn request(matches: &ArgMatches) -> Result<BuildRequest> {
             .map(|word| cache("cache-to", word))
             .collect::<Result<_>>()?,
         explain: is_set(matches, "explain"),
-        provenance: provenance(text(matches, "provenance"))?,
+        provenance: provenance.as_ref().map(|(mode, _)| *mode),
+        builder_id: provenance.map(|(_, builder)| builder).unwrap_or_default(),
         sbom: sbom(text(matches, "sbom"))?,
         ..BuildRequest::default()
     })
 }
 
-/// `--provenance`: nothing is said unless it is asked for.
-fn provenance(value: Option<&str>) -> Result<Option<Provenance>> {
-    match value {
-        None | Some("false" | "0" | "disabled=true") => Ok(None),
-        Some("true" | "1" | "mode=min") => Ok(Some(Provenance::Min)),
-        Some("mode=max") => Ok(Some(Provenance::Max)),
-        Some(value) => bail!("--provenance {value}: it is true, false, mode=min or mode=max"),
+/// `--provenance`: how much it says, and who is the builder; nothing unless it is asked for.
+fn provenance(value: Option<&str>) -> Result<Option<(Provenance, String)>> {
+    let value = match value {
+        None | Some("false" | "0" | "disabled=true") => return Ok(None),
+        Some("true" | "1") => return Ok(Some((Provenance::Min, String::new()))),
+        Some(value) => value,
+    };
+    let (mut mode, mut builder) = (Provenance::Min, String::new());
+    for (key, given) in fields::pairs("provenance", value)? {
+        match (key.as_str(), given.as_str()) {
+            ("mode", "min") => mode = Provenance::Min,
+            ("mode", "max") => mode = Provenance::Max,
+            ("builder-id", _) => builder = given,
+            _ => bail!(
+                "--provenance {value}: it is true, false, mode=min or mode=max, and builder-id=URI"
+            ),
+        }
     }
+    Ok(Some((mode, builder)))
 }
 
 /// `--sbom`: it is made by the engine itself, which runs no image for that.
@@ -605,6 +618,9 @@ mod tests {
         assert_eq!(of(&["--provenance=false", "--sbom=false"]), (None, false));
         assert_eq!(of(&["--provenance=true", "--sbom=true"]), (Some(Provenance::Min), true));
         assert_eq!(of(&["--provenance", "mode=max"]), (Some(Provenance::Max), false));
+        let builder = parsed(&["--provenance", "mode=max,builder-id=https://ci.test/7"]).unwrap();
+        assert_eq!(builder.builder_id, "https://ci.test/7");
+        assert_eq!(builder.provenance, Some(Provenance::Max));
     }
 
     #[test]

@@ -127,10 +127,14 @@ fn bill(
 fn built(request: &BuildRequest, mode: Provenance, platform: &str, origin: &Origin) -> Statement {
     let secrets: Vec<String> = request.secrets.keys().cloned().collect();
     let times = origin.times.as_ref().map(|(begin, end)| (begin.as_str(), end.as_str()));
+    // Proxies are in nothing that leaves this host: their addresses may hold a password.
+    let is_proxy = |name: &str| name.to_ascii_lowercase().ends_with("_proxy");
+    let mut args = request.build_args.clone();
+    args.retain(|name, _| !is_proxy(name));
     let build = Build {
         target: request.target.as_deref(),
         platform,
-        args: &request.build_args,
+        args: &args,
         labels: &request.labels,
         secrets: &secrets,
         file_name: &origin.file_name,
@@ -138,7 +142,10 @@ fn built(request: &BuildRequest, mode: Provenance, platform: &str, origin: &Orig
         steps: &origin.steps,
         materials: &origin.materials,
         times,
-        builder: BUILDER,
+        builder: match request.builder_id.as_str() {
+            "" => BUILDER,
+            given => given,
+        },
     };
     let mode = match mode {
         Provenance::Min => Mode::Min,

@@ -3,6 +3,8 @@
 use hull_api::build::{BuildFailure, BuildMessage, BuildResult, SolveStatus};
 use serde::Serialize;
 
+use crate::error::ApiError;
+
 /// One line of the stream.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Line {
@@ -96,6 +98,24 @@ impl Classic {
     }
 }
 
+/// Whether a message is about a step of the Dockerfile.
+pub(super) fn is_step(message: &BuildMessage) -> bool {
+    match message {
+        BuildMessage::Status(status) => {
+            status.vertexes.iter().any(|vertex| step(&vertex.name).is_some())
+        }
+        BuildMessage::Result(_) | BuildMessage::Error(_) => false,
+    }
+}
+
+/// What a build is refused with that fails before anything was said.
+pub(super) fn refusal(message: &BuildMessage) -> Option<ApiError> {
+    match message {
+        BuildMessage::Error(failure) => Some(ApiError::new(failure.kind, text(failure))),
+        BuildMessage::Status(_) | BuildMessage::Result(_) => None,
+    }
+}
+
 fn text_line(stream: String) -> Line {
     Line { stream, ..Line::default() }
 }
@@ -108,6 +128,13 @@ fn step(name: &str) -> Option<(&str, &str)> {
 }
 
 fn error(failure: &BuildFailure) -> Line {
+    let message = text(failure);
+    let detail = ErrorDetail { code: failure.exit_code, message: message.clone() };
+    Line { error_detail: Some(detail), error: message, ..Line::default() }
+}
+
+/// A failure in one line, which is all that Docker's clients show.
+fn text(failure: &BuildFailure) -> String {
     let mut message = match failure.step.is_empty() {
         true => failure.message.clone(),
         false => format!("{}: {}", failure.step, failure.message),
@@ -115,8 +142,7 @@ fn error(failure: &BuildFailure) -> Line {
     if let Some(hint) = &failure.hint {
         message = format!("{message} ({hint})");
     }
-    let detail = ErrorDetail { code: failure.exit_code, message: message.clone() };
-    Line { error_detail: Some(detail), error: message, ..Line::default() }
+    message
 }
 
 #[cfg(test)]
@@ -124,7 +150,7 @@ mod tests {
     use super::*;
     use hull_api::build::Vertex;
 
-    fn text(lines: &[Line]) -> String {
+    fn shown(lines: &[Line]) -> String {
         lines.iter().map(|line| format!("{}\n", serde_json::to_string(line).unwrap())).collect()
     }
 
@@ -147,7 +173,7 @@ mod tests {
         };
         let lines = classic.lines(BuildMessage::Status(status));
         assert_eq!(
-            text(&lines),
+            shown(&lines),
             "{\"stream\":\"Step 1/2 : FROM busybox\\n\"}\n\
              {\"stream\":\"Step 2/2 : RUN make\\n\"}\n{\"stream\":\" ---> Using cache\\n\"}\n"
         );
@@ -157,7 +183,7 @@ mod tests {
             ..BuildResult::default()
         };
         assert_eq!(
-            text(&classic.lines(BuildMessage::Result(result))),
+            shown(&classic.lines(BuildMessage::Result(result))),
             "{\"stream\":\" ---> 0123456789ab\\n\"}\n{\"aux\":{\"ID\":\"sha256:0123456789abcdef\"}}\n\
              {\"stream\":\"Successfully built 0123456789ab\\n\"}\n\
              {\"stream\":\"Successfully tagged a:latest\\n\"}\n"

@@ -8,9 +8,10 @@ use http_body_util::BodyExt;
 use hull_api::build::{BuildMessage, BuildRequest, Context};
 use hull_api::registry::AuthConfigs;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 
 use super::arguments;
-use super::classic::Classic;
+use super::classic::{self, Classic};
 use super::job;
 use super::progress::{Progress, Sink};
 use crate::error::ApiError;
@@ -52,18 +53,37 @@ pub(crate) async fn classic_build(
     let credentials = crate::images::credentials_of_build(&request.headers)?;
     let asked = Asked { request: arguments::request(&request.query)?, credentials };
     let classic = Mutex::new(Classic::new(request.query.flag("q")));
-    answer(service, asked, request.body, Bytes::new(), "application/json", |sender| {
-        Box::new(move |message| {
-            let lines = classic.lock().unwrap_or_else(PoisonError::into_inner).lines(message);
-            let mut text = Vec::new();
-            for line in lines {
-                if serde_json::to_writer(&mut text, &line).is_ok() {
-                    text.extend_from_slice(b"\r\n");
+    let (begun, first) = oneshot::channel();
+    let begun = Mutex::new(Some(begun));
+    let answered =
+        answer(service, asked, request.body, Bytes::new(), "application/json", |sender| {
+            Box::new(move |message| {
+                let has_begun = classic::is_step(&message);
+                let refusal = classic::refusal(&message);
+                let lines = classic.lock().unwrap_or_else(PoisonError::into_inner).lines(message);
+                if has_begun || !lines.is_empty() {
+                    let first = begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    match (first, refusal) {
+                        // Nothing was said yet: this is an answer with a status of its own.
+                        (Some(first), Some(refusal)) => return first.send(Err(refusal)).is_ok(),
+                        (Some(first), None) => drop(first.send(Ok(()))),
+                        (None, _) => {}
+                    }
                 }
-            }
-            text.is_empty() || sender.send_blocking(text)
-        })
-    })
+                let mut text = Vec::new();
+                for line in lines {
+                    if serde_json::to_writer(&mut text, &line).is_ok() {
+                        text.extend_from_slice(b"\r\n");
+                    }
+                }
+                text.is_empty() || sender.send_blocking(text)
+            })
+        })?;
+    // Docker answers with 200 from the first line on.
+    match first.await {
+        Ok(Err(refusal)) => Err(refusal),
+        Ok(Ok(())) | Err(_) => Ok(answered),
+    }
 }
 
 /// Reads up to the first line end.

@@ -92,3 +92,46 @@ fn privileged_a_build_that_nobody_waits_for_ends() {
     assert!(gone, "the build goes on");
     builds.finish();
 }
+
+/// Docker answers with a status until the first line of its stream, which is that of the first step.
+#[test]
+fn privileged_the_classic_answer_has_a_status_until_it_begins() {
+    let Some(builds) = Builds::new() else { return };
+    let post = |dockerfile: &str, query: &str| {
+        let tar = hull_test_support::archive::Tar::new();
+        let tar = tar.file("Dockerfile", 0o644, dockerfile.as_bytes()).finish();
+        let tar = String::from_utf8(tar).unwrap();
+        builds.daemon.ask(&format!("POST /build?{query}"), &tar)
+    };
+    for (dockerfile, query, message) in [
+        ("FROM scratch\nFRM x\n", "", "unknown instruction"),
+        ("# nothing\n", "", "no instructions"),
+        (
+            "FROM scratch\nCOPY Dockerfile /\n",
+            "target=nope",
+            "target stage \\\"nope\\\" could not be found",
+        ),
+        ("FROM scratch\n", "dockerfile=other", "cannot find other"),
+        ("FROM scratch\nFRM x\n", "q=1", "unknown instruction"),
+        ("FROM scratch\nCOPY Dockerfile /\n", "platform=a/b/c/d", "a/b/c/d"),
+        ("FROM scratch\nCOPY Dockerfile /\n", "t=UPPER", "UPPER"),
+    ] {
+        let (status, text) = post(dockerfile, query);
+        assert_eq!(status, 400, "{dockerfile:?} {query}: {text}");
+        let body: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert!(body["message"].is_string() && text.contains(message), "{text}");
+    }
+    for (dockerfile, query) in [
+        ("FROM busybox\nRUN exit 3\n", ""),
+        ("FROM busybox\nRUN exit 3\n", "q=1"),
+        ("FROM scratch\nCOPY nope /\n", ""),
+    ] {
+        let (status, text) = post(dockerfile, query);
+        assert_eq!(status, 200, "{dockerfile:?} {query}: {text}");
+        assert!(text.contains("\"errorDetail\""), "{text}");
+        assert_eq!(text.contains("\"code\":3"), dockerfile.contains("exit 3"), "{text}");
+    }
+    let (status, text) = post("FROM busybox\nCOPY Dockerfile /\n", "t=made");
+    assert!(status == 200 && text.contains("Successfully tagged made:latest"), "{text}");
+    builds.finish();
+}
