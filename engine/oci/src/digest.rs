@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 pub struct Digest(String);
 
 /// A digest algorithm the image-spec registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// `sha256`, 64 hex digits.
     Sha256,

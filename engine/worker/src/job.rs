@@ -5,6 +5,7 @@
 //! `hull_sys::message`.
 
 pub use hull_attestation::{OsRelease, Package};
+pub use hull_oci::Algorithm;
 pub use hull_store::LayerMode;
 pub use hull_store::layer::{
     ArchiveMember, Compressed, FailureKind, LayerReport, Limits, Method, PlaceStat, Refusal,
@@ -38,6 +39,8 @@ pub enum Job {
         range: Option<(u64, u64)>,
         /// What to make of it.
         mode: LayerMode,
+        /// Of the digest that tells the bytes as they come.
+        algorithm: Algorithm,
         /// Bounds.
         limits: Limits,
     },

@@ -61,7 +61,7 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
             inflate(Input::Stream(input), output, *max_bytes)
                 .map(|bytes| Answer::Packed { entries: 0, bytes })
         }
-        Job::Layer { range, mode, limits } => {
+        Job::Layer { range, mode, algorithm, limits } => {
             let (input, output) = (File::from(next()?), next()?);
             let target = match mode {
                 LayerMode::Erofs => {
@@ -84,7 +84,7 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
                 None => Input::Stream(input),
                 Some((offset, length)) => Input::Range { file: input, offset, length },
             };
-            read_layer(input, target, *limits).map(Answer::Layer)
+            read_layer(input, target, *algorithm, *limits).map(Answer::Layer)
         }
         Job::Compress { size, method, level, threads } => {
             let (input, output) = (File::from(next()?), File::from(next()?));

@@ -2,17 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+use std::collections::HashMap;
 use std::process::Stdio;
 use std::time::Duration;
 
 use hull_test_support::busybox::{base_tar, probe_image};
 use hull_test_support::daemon::Daemon;
-use hull_test_support::image::{Compression, Image};
+use hull_test_support::image::{Compression, Image, compress};
 use hull_test_support::registry::{Answer, DebianRegistry, Request, ScriptedRegistry};
+use hull_test_support::serve::{RegistryServer, digest};
 use hull_test_support::shelf::Shelf;
 use hull_test_support::{Hull, archive::Tar, eventually, kill_9};
 use rustix::process::{Pid, Signal};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
@@ -274,6 +276,68 @@ fn privileged_run_pulls_what_is_missing() {
     assert_eq!(registry.requests().len(), before);
     assert_eq!(hull.run(&["run", "--rm", "--pull", "always", &name]).stdout, "plain");
     assert_eq!(registry.requests().len(), before + 1);
+    hull.finish();
+}
+
+/// The image under digests of sha512, all but its diffIDs.
+fn with_sha512(shelf: &Shelf, image: &Image) -> Vec<u8> {
+    let (_, manifest) = shelf.parts(image);
+    let mut manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let blobs: HashMap<String, Vec<u8>> = (image.oci_files("x:1").into_iter())
+        .filter_map(|(path, bytes)| Some((path.strip_prefix("blobs/")?.replace('/', ":"), bytes)))
+        .collect();
+    let mut rename = |descriptor: &mut Value| {
+        let bytes = &blobs[descriptor["digest"].as_str().unwrap()];
+        let digest = digest("sha512", bytes);
+        shelf.falsify(&digest, bytes.clone());
+        descriptor["digest"] = digest.into();
+    };
+    rename(&mut manifest["config"]);
+    manifest["layers"].as_array_mut().unwrap().iter_mut().for_each(&mut rename);
+    manifest.to_string().into_bytes()
+}
+
+#[test]
+fn privileged_layers_told_by_sha512() {
+    let Some(hull) = Hull::new() else { return };
+    let shelf = Shelf::new();
+    let bytes = with_sha512(&shelf, &layered());
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    shelf.manifest("app", "1", kind, &bytes);
+    let registry = shelf.serve();
+    let name = format!("{}/app:1", registry.address());
+    hull.ok(&["pull", "-q", &name]);
+    assert_eq!(hull.ok(&["run", "--rm", &name]), "plain");
+    hull.ok(&["system", "check", "--deep"]);
+
+    // It goes on as it came, and comes back from an archive too.
+    let other = RegistryServer::start(&hull);
+    hull.ok(&["tag", &name, "localhost:5000/app:1"]);
+    let served = other.http().get("/v2/app/manifests/1");
+    assert_eq!(String::from_utf8_lossy(&served.body), String::from_utf8_lossy(&bytes));
+    hull.ok(&["rmi", "localhost:5000/app:1"]);
+    let archive = hull.data_root().with_file_name("app.tar").display().to_string();
+    hull.ok(&["save", "-o", &archive, &name]);
+    assert_eq!(other.stop(), Some(0));
+    hull.ok(&["system", "prune", "-af"]);
+    hull.ok(&["load", "-q", "-i", &archive]);
+    assert_eq!(hull.ok(&["run", "--rm", "--pull", "never", &name]), "plain");
+
+    // One that is not what it should be, where nothing is here to take instead.
+    hull.ok(&["system", "prune", "-af"]);
+    let mut wrong: Value = serde_json::from_slice(&bytes).unwrap();
+    let digest = wrong["layers"][1]["digest"].as_str().unwrap().to_owned();
+    wrong["layers"][1]["digest"] = digest.replace(&digest[7..11], "dead").into();
+    let false_digest = wrong["layers"][1]["digest"].as_str().unwrap().to_owned();
+    let layer = Tar::new().file("gzip", 0o644, b"other").finish();
+    let layer = compress(&layer, Compression::Gzip);
+    wrong["layers"][1]["size"] = layer.len().into();
+    shelf.falsify(&false_digest, layer);
+    shelf.manifest("wrong", "1", kind, wrong.to_string().as_bytes());
+    let name = format!("{}/wrong:1", registry.address());
+    hull.fails(&["pull", "-q", &name], 1, &false_digest);
+    // What arrived of the others is kept until then.
+    hull.ok(&["system", "prune", "-af"]);
     hull.finish();
 }
 

@@ -110,7 +110,12 @@ fn unpack_one(
     let blob = store.blobs().open(&layer.digest)?;
     let ingest = store.layers().prepare()?;
     let range = Some((0, layer.size));
-    let job = Job::Layer { range, mode: ingest.mode(), limits: worker::limits(layer.size) };
+    let job = Job::Layer {
+        range,
+        mode: ingest.mode(),
+        algorithm: layer.digest.algorithm(),
+        limits: worker::limits(layer.size),
+    };
     let outputs = ingest.descriptors_for(layer.size)?;
     let descriptors: Vec<BorrowedFd<'_>> =
         std::iter::once(blob.as_fd()).chain(outputs.iter().map(|output| output.as_fd())).collect();

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
+use hull_oci::Algorithm;
 use lzma_rust2::XzReader;
 
 use super::LayerError;
@@ -45,8 +46,8 @@ pub enum Input {
 /// Which compressions are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Formats {
-    /// Those that layers may have: gzip and zstd.
-    Layers,
+    /// Those that layers may have: gzip and zstd. What comes is hashed.
+    Layers(Algorithm),
     /// Also those that archives come in: xz and bzip2.
     Archives,
 }
@@ -117,7 +118,9 @@ impl Decoder {
                 });
                 Stage::Zstd(decoder.map_err(|error| LayerError::io("set up zstd", error))?)
             }
-            compression @ (Compression::Xz | Compression::Bzip2) if formats == Formats::Layers => {
+            compression @ (Compression::Xz | Compression::Bzip2)
+                if formats != Formats::Archives =>
+            {
                 return Err(LayerError::Compression {
                     format: if compression == Compression::Xz { "xz" } else { "bzip2" },
                     offset: 0,

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
 
+use hull_oci::Algorithm;
+
 use super::read::read_layer_with;
 use super::{Input, LayerError, LayerReport, Limits, Packed, Target};
 use crate::Durability;
@@ -26,7 +28,7 @@ pub fn make_layer(
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || pack(writer));
         let input = Input::Stream(File::from(OwnedFd::from(reader)));
-        let read = read_layer_with(input, target, limits, Durability::Volatile);
+        let read = read_layer_with(input, target, Algorithm::Sha256, limits, Durability::Volatile);
         let packed = packing.join().unwrap_or_else(|_| {
             Err(LayerError::io("pack a layer", std::io::Error::other("a thread panicked")))
         });

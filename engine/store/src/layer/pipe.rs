@@ -29,7 +29,7 @@ const MAGIC: usize = 16;
 /// What the input turned out to be.
 #[derive(Debug)]
 pub(super) struct Consumed {
-    /// Of the compressed bytes; `None` for plain input, which is its own output.
+    /// Of the bytes as they came; `None` where that is the sha256 of the plain bytes, or nobody asked.
     pub(super) digest: Option<Digest>,
     /// Bytes as they came.
     pub(super) size: u64,
@@ -80,7 +80,7 @@ pub(super) fn inflated<T: Tap, V>(
     let (raw_hand, raw) = hand(RAW_BUFFER, RAW_DEPTH);
     let (hand, handed) = hand(BUFFER, DEPTH);
     thread::scope(|scope| {
-        let reader = start(scope, "read", move || read(input, &raw_hand))?;
+        let reader = start(scope, "read", move || read(input, formats, &raw_hand))?;
         let inflater = start(scope, "inflate", move || inflate(raw, formats, max_bytes, &hand))?;
         let result = work(Source { handed, tap });
         // The source is gone, so the others stop at their next buffers.
@@ -112,7 +112,7 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 
 /// Hands on what comes; at its end, the digest of compressed bytes, and the size. `None` after an
 /// error, and if nobody wants to know any more.
-fn read(mut input: Input, hand: &Hand) -> Option<(Option<Digest>, u64)> {
+fn read(mut input: Input, formats: Formats, hand: &Hand) -> Option<(Option<Digest>, u64)> {
     let (mut size, mut hasher) = (0, None);
     loop {
         let mut buffer = hand.room();
@@ -132,9 +132,11 @@ fn read(mut input: Input, hand: &Hand) -> Option<(Option<Digest>, u64)> {
             return Some((hasher.map(Hasher::finish), size));
         }
         buffer.set_filled(filled);
-        // Plain bytes are hashed by whoever reads them.
-        if size == 0 && Compression::of(&buffer) != Compression::None {
-            hasher = Some(Hasher::new(Algorithm::Sha256));
+        if let (0, Formats::Layers(algorithm)) = (size, formats) {
+            // Whoever reads plain bytes computes their sha256.
+            let seen =
+                algorithm == Algorithm::Sha256 && Compression::of(&buffer) == Compression::None;
+            hasher = (!seen).then(|| Hasher::new(algorithm));
         }
         if let Some(hasher) = &mut hasher {
             hasher.update(&buffer);

@@ -37,21 +37,28 @@ pub enum Target {
     },
 }
 
-/// Reads a layer to its end and writes it to `target`. What was written is on disk when this
+/// Reads a layer to its end and writes it to `target`; `algorithm` is that of the digest which the
+/// report gives of the bytes as they come. What was written is on disk when this
 /// returns, but for the names of what was passed in.
 ///
 /// # Errors
 /// As [`LayerError`] says; what `target` holds is then of no use.
 ///
 /// Spec: image-spec, layer.md.
-pub fn read_layer(input: Input, target: Target, limits: Limits) -> Result<LayerReport, LayerError> {
-    read_layer_with(input, target, limits, Durability::Durable)
+pub fn read_layer(
+    input: Input,
+    target: Target,
+    algorithm: Algorithm,
+    limits: Limits,
+) -> Result<LayerReport, LayerError> {
+    read_layer_with(input, target, algorithm, limits, Durability::Durable)
 }
 
 /// As [`read_layer`]; with [`Durability::Volatile`] nobody waits for the disk.
 pub(super) fn read_layer_with(
     input: Input,
     target: Target,
+    algorithm: Algorithm,
     limits: Limits,
     durability: Durability,
 ) -> Result<LayerReport, LayerError> {
@@ -63,7 +70,7 @@ pub(super) fn read_layer_with(
     let tap = TarTap { hasher: Hasher::new(Algorithm::Sha256), copy: tar.map(Copy::new) };
     let mut layer = Layer { tree: Tree::new(limits.max_entries), output, entries: 0, max_id: 0 };
     let ((tap, tar_size), consumed) =
-        inflated(input, Formats::Layers, limits.max_bytes, tap, |source| {
+        inflated(input, Formats::Layers(algorithm), limits.max_bytes, tap, |source| {
             let (source, tar_size) = layer.read(source)?;
             Ok((source.into_tap(), tar_size))
         })?;

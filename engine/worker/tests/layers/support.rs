@@ -66,7 +66,8 @@ pub(crate) fn read_from(
     mode: LayerMode,
     limits: Limits,
 ) -> Result<Kept, WorkerError> {
-    let job = Job::Layer { range, mode, limits };
+    let algorithm = hull_oci::Algorithm::Sha256;
+    let job = Job::Layer { range, mode, algorithm, limits };
     let at = |name: &str| directory.path().join(name);
     let outputs = match mode {
         LayerMode::Erofs => vec![empty_file(&at("tar")), empty_file(&at("erofs"))],

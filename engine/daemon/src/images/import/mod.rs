@@ -13,7 +13,7 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_api::ErrorKind;
-use hull_oci::{Digest, History, ImageConfig, Platform, RootFs, RuntimeConfig};
+use hull_oci::{Algorithm, Digest, History, ImageConfig, Platform, RootFs, RuntimeConfig};
 use hull_store::{LayerIngest, LayerMode, LayerReport};
 use hull_worker::client::WorkerError;
 use hull_worker::job::{Answer, Job};
@@ -193,6 +193,7 @@ impl Images<'_> {
         let job = Job::Layer {
             range: size.map(|size| (0, size)),
             mode: ingest.mode(),
+            algorithm: Algorithm::Sha256,
             limits: worker::limits(size.unwrap_or(worker::MAX_BYTES)),
         };
         let outputs = ingest.descriptors_for(size.unwrap_or(worker::MAX_BYTES))?;

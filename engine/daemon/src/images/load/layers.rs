@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use hull_oci::Digest;
+use hull_oci::{Algorithm, Digest};
 use hull_store::{LayerIngest, LayerMode, LayerReport, Store};
 use hull_worker::job::{Answer, Job};
 
@@ -90,7 +90,7 @@ fn read_one<'s>(
     }
     let ingest = store.layers().prepare()?;
     let report = read_layer(&ingest, worker, archive, layer, range)?;
-    let as_it_came = ingest.mode() == LayerMode::Unpack || !report.compression.is_empty();
+    let as_it_came = ingest.mode() == LayerMode::Unpack || report.digest != report.diff_id;
     if as_it_came && !store.blobs().contains(&report.digest)? {
         read.copy = Some((copy(store, archive, range)?, report.digest.clone()));
     }
@@ -111,6 +111,10 @@ fn read_layer(
     let job = Job::Layer {
         range: Some((range.offset, range.size)),
         mode: ingest.mode(),
+        algorithm: layer
+            .descriptor
+            .as_ref()
+            .map_or(Algorithm::Sha256, |descriptor| descriptor.digest.algorithm()),
         limits: worker::limits(range.size),
     };
     let outputs: Vec<OwnedFd> = ingest.descriptors_for(range.size)?;

@@ -112,11 +112,13 @@ pub enum PullError {
         /// What it says it is.
         media_type: String,
     },
-    /// A layer's digest of another algorithm.
-    #[error("layer {digest} is not named by a sha256 digest, which is the only one Hull reads")]
-    LayerDigest {
+    /// A config that names a layer's content by another algorithm.
+    #[error(
+        "the image config names a layer {diff_id}; Hull keeps layers by the sha256 of their content"
+    )]
+    DiffIdAlgorithm {
         /// Which.
-        digest: Digest,
+        diff_id: Digest,
     },
     /// A layer larger than any.
     #[error("layer {digest} has {size} bytes, more than Hull reads")]

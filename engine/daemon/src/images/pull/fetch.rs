@@ -251,7 +251,8 @@ impl<'a> Fetch<'a> {
         input: BorrowedFd<'_>,
     ) -> Result<Worker, PullError> {
         let limits = worker::limits(self.descriptor.size);
-        let job = Job::Layer { range, mode: ingest.mode(), limits };
+        let algorithm = self.descriptor.digest.algorithm();
+        let job = Job::Layer { range, mode: ingest.mode(), algorithm, limits };
         let outputs: Vec<OwnedFd> = ingest.descriptors_for(self.descriptor.size)?;
         let all: Vec<BorrowedFd<'_>> =
             std::iter::once(input).chain(outputs.iter().map(AsFd::as_fd)).collect();
@@ -294,7 +295,7 @@ impl<'a> Fetch<'a> {
         let store = self.remote.images.store;
         let diff_id = report.diff_id.clone();
         self.lease.add(&diff_id)?;
-        let differs = ingest.mode() == LayerMode::Unpack || !report.compression.is_empty();
+        let differs = ingest.mode() == LayerMode::Unpack || report.digest != diff_id;
         store.layers().publish(ingest, report)?;
         match partial {
             Some(partial) if differs => drop(partial.commit()?),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hull_oci::{
-    Descriptor, Digest, ImageConfig, MAX_CONFIG_BYTES, Manifest, Reference, media_type,
+    Algorithm, Descriptor, Digest, ImageConfig, MAX_CONFIG_BYTES, Manifest, Reference, media_type,
 };
 use hull_store::Lease;
 
@@ -141,9 +141,6 @@ fn check(manifest: &Manifest) -> Result<(), PullError> {
             let (digest, media_type) = (digest.clone(), media_type.clone());
             return Err(PullError::LayerType { digest, media_type });
         }
-        if digest.algorithm() != hull_oci::Algorithm::Sha256 {
-            return Err(PullError::LayerDigest { digest: digest.clone() });
-        }
         if *size > worker::MAX_BYTES {
             return Err(PullError::LayerSize { digest: digest.clone(), size: *size });
         }
@@ -170,6 +167,10 @@ fn config_of(
     if layers != diff_ids {
         let id = descriptor.digest.clone();
         return Err(PullError::LayerCount { id, layers, diff_ids });
+    }
+    let other = |diff_id: &&Digest| diff_id.algorithm() != Algorithm::Sha256;
+    if let Some(diff_id) = parsed.rootfs.diff_ids.iter().find(other) {
+        return Err(PullError::DiffIdAlgorithm { diff_id: diff_id.clone() });
     }
     Ok(Config { bytes, parsed })
 }
