@@ -38,6 +38,9 @@ pub struct ImageConfig {
     /// How it was built, oldest first.
     #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
+    /// Which steps of a build gave which layers, for builds elsewhere (`--cache-to type=inline`).
+    #[serde(rename = "hull.buildcache.v1", default, skip_serializing_if = "Option::is_none")]
+    pub build_cache: Option<serde_json::Value>,
 }
 
 /// The layers of an image.

@@ -7,6 +7,7 @@
 #![expect(clippy::missing_panics_doc, reason = "failing a test is what these are for")]
 
 pub mod archive;
+pub mod base64;
 pub mod busybox;
 pub mod daemon;
 pub mod http;

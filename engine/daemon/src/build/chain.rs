@@ -9,6 +9,7 @@ use hull_store::Store;
 use hull_store::cache::Scratch;
 use hull_store::snapshot::read_only_view;
 
+use super::external::Offer;
 use crate::error::ApiError;
 
 /// A layer of a chain.
@@ -18,6 +19,8 @@ pub(super) enum Link {
     Stored(Digest),
     /// What a step wrote, as it lies there.
     Written(Arc<Written>),
+    /// A cache has it; it is brought before anybody looks into it.
+    Offered(Arc<Offer>),
 }
 
 /// What a step wrote, on its way to become a layer.
@@ -32,8 +35,8 @@ pub(super) struct Written {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chain {
     links: Vec<Link>,
-    /// Ids that a container of it needs.
-    pub(super) ids: u32,
+    /// Ids that a container of it needs, but for what is offered.
+    ids: u32,
 }
 
 impl Written {
@@ -59,6 +62,17 @@ impl Written {
     }
 }
 
+impl Link {
+    /// Its layer, once it is one.
+    pub(super) fn layer(&self) -> Result<Digest, ApiError> {
+        match self {
+            Self::Stored(digest) => Ok(digest.clone()),
+            Self::Written(written) => written.wait(),
+            Self::Offered(offer) => Ok(offer.diff_id.clone()),
+        }
+    }
+}
+
 impl Chain {
     /// The layers of an image.
     pub(super) fn of(store: &Store, layers: &[Digest]) -> Result<Self, ApiError> {
@@ -76,45 +90,56 @@ impl Chain {
         self.ids = self.ids.max(ids);
     }
 
+    /// Ids that a container of it needs, once all of it is here.
+    pub(super) fn ids(&self) -> u32 {
+        self.offers().filter_map(|offer| offer.ids()).fold(self.ids, u32::max)
+    }
+
+    /// How many layers it has.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// The layers that a cache has, be they here or not.
+    pub(super) fn offers(&self) -> impl Iterator<Item = &Arc<Offer>> {
+        self.links.iter().filter_map(|link| match link {
+            Link::Offered(offer) => Some(offer),
+            Link::Stored(_) | Link::Written(_) => None,
+        })
+    }
+
     /// Its layers, lowest first, once all are layers.
     pub(super) fn layers(&self) -> Result<Vec<Digest>, ApiError> {
-        let layer = |link: &Link| match link {
-            Link::Stored(digest) => Ok(digest.clone()),
-            Link::Written(written) => written.wait(),
-        };
-        self.links.iter().map(layer).collect()
+        self.links.iter().map(Link::layer).collect()
     }
 
     /// The layer on top, once it is one.
     pub(super) fn top(&self) -> Result<Option<Digest>, ApiError> {
-        match self.links.last() {
-            None => Ok(None),
-            Some(Link::Stored(digest)) => Ok(Some(digest.clone())),
-            Some(Link::Written(written)) => written.wait().map(Some),
-        }
+        self.links.last().map(Link::layer).transpose()
     }
 
     /// What an overlay is made of, the top first.
     pub(super) fn trees(&self, store: &Store) -> Result<Vec<OwnedFd>, ApiError> {
         let stored = |link: &Link| match link {
             Link::Stored(digest) => Some(digest.clone()),
+            Link::Offered(offer) => Some(offer.diff_id.clone()),
             Link::Written(_) => None,
         };
         let base: Vec<Digest> = self.links.iter().map_while(stored).collect();
         let mut trees = Vec::with_capacity(self.links.len() + 1);
         let mut seen = Vec::new();
         for link in self.links[base.len()..].iter().rev() {
-            match link {
-                Link::Written(written) => {
+            match (link, stored(link)) {
+                (Link::Written(written), _) => {
                     let upper = written.scratch.upper.upper.try_clone();
                     trees.push(upper.map_err(|error| ApiError::internal(&error))?);
                 }
                 // An overlay takes no directory twice; the upper one says it all.
-                Link::Stored(digest) if !seen.contains(digest) => {
-                    trees.push(store.layers().mount(digest)?);
-                    seen.push(digest.clone());
+                (_, Some(digest)) if !seen.contains(&digest) => {
+                    trees.push(store.layers().mount(&digest)?);
+                    seen.push(digest);
                 }
-                Link::Stored(_) => {}
+                _ => {}
             }
         }
         let base: Vec<Digest> = base.into_iter().filter(|layer| !seen.contains(layer)).collect();

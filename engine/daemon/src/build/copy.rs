@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use hull_builder::ignore::Ignore;
-use hull_builder::plan::{CopySource, CopyStep, WorkdirStep};
+use hull_builder::plan::{CopySource, CopyStep, Source, StageId, WorkdirStep};
 use hull_store::layer::Item;
 use hull_store::select::{Found, join};
 
@@ -61,12 +61,7 @@ impl<'s> Copy<'s> {
         step: &'s CopyStep,
         inputs: &mut Inputs,
     ) -> Result<Self, ApiError> {
-        inputs.add("the instruction", if step.is_add { "ADD" } else { "COPY" });
-        inputs.add("the destination", &step.destination);
-        inputs.add("--chown", step.chown.clone().unwrap_or_default());
-        inputs.add("--chmod", step.chmod.as_ref().map_or("", |modes| modes.as_str()));
-        let flags = [step.link, step.parents, step.keep_git_dir];
-        inputs.add("the flags", format!("{flags:?} {:?} {:?}", step.unpack, step.exclude));
+        Self::describe(step, inputs);
         let exclude = Ignore::parse(step.exclude.join("\n").as_bytes())
             .map_err(|error| ApiError::invalid(format!("--exclude: {error}")))?;
         let mut taken = Vec::new();
@@ -118,6 +113,28 @@ impl<'s> Copy<'s> {
             });
         }
         Ok(Self { step, taken })
+    }
+
+    /// Adds what is asked for, but for the sources, to `inputs`.
+    fn describe(step: &CopyStep, inputs: &mut Inputs) {
+        inputs.add("the instruction", if step.is_add { "ADD" } else { "COPY" });
+        inputs.add("the destination", &step.destination);
+        inputs.add("--chown", step.chown.clone().unwrap_or_default());
+        inputs.add("--chmod", step.chmod.as_ref().map_or("", |modes| modes.as_str()));
+        let flags = [step.link, step.parents, step.keep_git_dir];
+        inputs.add("the flags", format!("{flags:?} {:?} {:?}", step.unpack, step.exclude));
+    }
+
+    /// The stage that all sources are in, if they are all in one. Adds what the result depends on
+    /// beside its layers to `inputs`.
+    pub(super) fn prepare_by_stage(step: &CopyStep, inputs: &mut Inputs) -> Option<StageId> {
+        let Source::Stage(stage) = step.from else { return None };
+        Self::describe(step, inputs);
+        for source in &step.sources {
+            let CopySource::Path(pattern) = source else { return None };
+            inputs.add("what is copied", pattern);
+        }
+        Some(stage)
     }
 
     /// Copies, onto `chain`.

@@ -16,6 +16,7 @@ use hull_worker::job::{ExtractOptions, Job, Method};
 
 use super::attest::{self, Origin};
 use super::chain::Chain;
+use super::external;
 use super::output::{Compression, Kind, Level, Wanted, names};
 use super::progress::{Progress, now};
 use super::stage::Done;
@@ -43,24 +44,14 @@ pub(super) struct Exporting<'a> {
     pub(super) lease: &'a Lease<'a>,
 }
 
-fn unavailable(what: &str) -> ApiError {
-    ApiError::new(
-        ErrorKind::Unavailable,
-        format!("{what} is not supported by builds of this engine"),
-    )
-}
-
 /// Refuses outputs that cannot be made, before anything is built.
 ///
 /// # Errors
 /// Those refusals.
 pub(super) fn check(request: &BuildRequest) -> Result<(), ApiError> {
     Wanted::all(request)?;
-    if let Some(cache) = request.cache_to.first() {
-        let kind = cache.get("type").map_or("registry", String::as_str);
-        return Err(unavailable(&format!("--cache-to type={kind}"))
-            .hint("builds of one host share their cache without it"));
-    }
+    request.cache_from.iter().try_for_each(|cache| external::Source::parse(cache).map(drop))?;
+    request.cache_to.iter().try_for_each(|cache| external::Target::parse(cache).map(drop))?;
     Ok(())
 }
 
@@ -71,6 +62,7 @@ impl Image {
         done: &Done,
         base: Option<ResolvedImage>,
         origin: Origin,
+        cache: Option<serde_json::Value>,
     ) -> Result<Self, ApiError> {
         let target = plan.target();
         let layers = done.chain.layers()?;
@@ -78,6 +70,8 @@ impl Image {
         // The plan's root file system is that of the base.
         let inherited = base.as_ref().map_or(0, |base| base.layers.len());
         config.rootfs.diff_ids = layers;
+        // That of the base is about other steps.
+        config.build_cache = cache;
         let mut last = None;
         for (index, entry) in config.history.iter_mut().enumerate() {
             if entry.created.is_none() {
@@ -300,7 +294,9 @@ impl Exporting<'_> {
         };
         for layer in &image.config.rootfs.diff_ids[image.inherited..] {
             let info = self.store.layers().info(layer)?;
-            let (digest, size) = match self.store.blobs().contains(&info.digest)? {
+            // Plain, however it came here: the same steps make the same manifest everywhere.
+            let is_plain = self.store.blobs().contains(layer)?;
+            let (digest, size) = match !is_plain && self.store.blobs().contains(&info.digest)? {
                 true => (info.digest, info.size),
                 false => (layer.clone(), info.tar_size),
             };

@@ -13,9 +13,9 @@ use hull_api::image::ProgressMessage;
 use hull_api::registry::AuthConfigs;
 use hull_builder::ignore::Ignore;
 use hull_builder::instruction::Dockerfile;
-use hull_builder::plan::{Action, Options, Plan, Planner, Source, StageId};
+use hull_builder::plan::{Action, Base, Options, Plan, Planner, Source, StageId};
 use hull_builder::{Lines, SourceError};
-use hull_oci::Platform;
+use hull_oci::{Platform, chain_id};
 use hull_store::cache::{Scratch, WorkArea};
 use hull_store::layer::{Item, write_items};
 use hull_store::{LayerIngest, LayerMode, LayerReport, Lease, Store};
@@ -28,12 +28,14 @@ use super::bases;
 use super::chain::{Chain, Link};
 use super::context::{self, MAX_TEXT, Tree};
 use super::export::{self, Image};
+use super::external::{self, Imports, Made};
 use super::named::{Contexts, Named};
+use super::permits::Permits;
 use super::progress::{Activity, Progress, Stopper, cancelled, now};
 use super::remote::{self, Fetcher};
-use super::stage::{self, Done};
+use super::stage::{self, Done, Pending};
 use crate::error::ApiError;
-use crate::images::{ForBuilds, ResolvedImage, Stop};
+use crate::images::{ForBuilds, Images, ResolvedImage, Stop};
 use crate::service::Engine;
 use crate::worker_stream::failed;
 
@@ -66,6 +68,9 @@ pub(super) struct Build<'a> {
     slots: BTreeMap<StageId, Slot>,
     trees: Mutex<HashMap<Source, Arc<Tree>>>,
     explanations: Mutex<Vec<Explanation>>,
+    pub(super) imports: &'a Imports<'a>,
+    caches: &'a [external::Target],
+    made: Mutex<Vec<Pending>>,
     failure: Mutex<Option<Box<BuildFailure>>>,
 }
 
@@ -87,36 +92,6 @@ struct Text {
 struct Slot {
     done: Mutex<Option<Option<Done>>>,
     changed: Condvar,
-}
-
-/// How many of something may be under way at once.
-pub(super) struct Permits {
-    free: Mutex<usize>,
-    changed: Condvar,
-}
-
-pub(super) struct Permit<'p>(&'p Permits);
-
-impl Permits {
-    fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count), changed: Condvar::new() }
-    }
-
-    pub(super) fn take(&self) -> Permit<'_> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        while *free == 0 {
-            free = self.changed.wait(free).unwrap_or_else(PoisonError::into_inner);
-        }
-        *free -= 1;
-        Permit(self)
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.changed.notify_one();
-    }
 }
 
 /// An answer of a worker to another question.
@@ -216,37 +191,57 @@ pub(super) fn run(
 
     let mut images = Vec::new();
     let mut explanations = Vec::new();
-    for (plan, bases) in planned {
-        let slots = plan.stages.iter().map(|stage| (stage.id, Slot::default())).collect();
+    let caches: Vec<_> = request.cache_to.iter().map(external::Target::parse).collect();
+    let caches = caches.into_iter().collect::<Result<Vec<_>, _>>().map_err(plain)?;
+    let mut imports = Vec::new();
+    for (plan, _) in &planned {
+        let images = Images { store, worker: &worker };
+        let platform = plan.target().platform.clone();
+        let imported = Imports::new(request, images, &registries, &lease, progress, platform)
+            .map_err(plain)?;
+        imports.push(imported);
+    }
+    let mut exported = Vec::new();
+    for ((plan, bases), imports) in planned.iter().zip(&imports) {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let build = Build {
-            engine,
-            store,
-            worker: &worker,
-            request,
-            progress,
-            lease: &lease,
-            area: &area,
-            fetcher: &fetcher,
-            plan: &plan,
-            contexts: &contexts,
-            id_ranges: id_ranges(store).map_err(plain)?,
-            permits: Permits::new(cores.max(2)),
-            packers: Permits::new(cores.max(2)),
-            identity: format!("{}\0{}\0{:?}", inputs.identity, file.name, request.target),
-            began: began.clone(),
-            file: &file,
-            inputs: &inputs,
-            bases,
-            slots,
-            trees: Mutex::default(),
-            explanations: Mutex::default(),
-            failure: Mutex::default(),
-        };
-        images.push(build.execute()?);
-        build.keep_digests().map_err(plain)?;
-        let told = build.explanations.lock().unwrap_or_else(PoisonError::into_inner);
-        explanations.extend(told.iter().cloned());
+        loop {
+            let slots = plan.stages.iter().map(|stage| (stage.id, Slot::default())).collect();
+            let build = Build {
+                engine,
+                store,
+                worker: &worker,
+                request,
+                progress,
+                lease: &lease,
+                area: &area,
+                fetcher: &fetcher,
+                plan,
+                contexts: &contexts,
+                id_ranges: id_ranges(store).map_err(plain)?,
+                permits: Permits::new(cores.max(2)),
+                packers: Permits::new(cores.max(2)),
+                identity: format!("{}\0{}\0{:?}", inputs.identity, file.name, request.target),
+                began: began.clone(),
+                file: &file,
+                inputs: &inputs,
+                bases: bases.clone(),
+                slots,
+                trees: Mutex::default(),
+                explanations: Mutex::default(),
+                imports,
+                caches: &caches,
+                made: Mutex::default(),
+                failure: Mutex::default(),
+            };
+            // A cache that gave what it should not is left out; what was made meanwhile is known.
+            let Some((image, made)) = build.execute()? else { continue };
+            images.push(image);
+            exported.extend(made.into_iter().map(|made| (made, imports)));
+            build.keep_digests().map_err(plain)?;
+            let told = build.explanations.lock().unwrap_or_else(PoisonError::into_inner);
+            explanations.extend(told.iter().cloned());
+            break;
+        }
     }
     inputs.context.keep(store).map_err(plain)?;
     let exporting = export::Exporting {
@@ -257,6 +252,14 @@ pub(super) fn run(
         lease: &lease,
     };
     let mut result = exporting.export(&images, progress).map_err(plain)?;
+    let exporting = external::Exporting {
+        store,
+        registries: &registries,
+        worker: &worker,
+        lease: &lease,
+        progress,
+    };
+    exporting.export(&caches, &exported).map_err(plain)?;
     result.explanations = explanations;
     Ok(result)
 }
@@ -445,8 +448,9 @@ fn at(file: &Text, lines: Lines, mut failure: Box<BuildFailure>) -> Box<BuildFai
 }
 
 impl<'a> Build<'a> {
-    /// Runs the stages; returns the image of the target.
-    fn execute(&self) -> Result<Image, Box<BuildFailure>> {
+    /// Runs the stages; returns the image of the target and all results. `None` if a cache was
+    /// rejected on the way.
+    fn execute(&self) -> Result<Option<(Image, Vec<Made>)>, Box<BuildFailure>> {
         std::thread::scope(|scope| {
             for stage in &self.plan.stages {
                 let run = move || {
@@ -471,10 +475,77 @@ impl<'a> Build<'a> {
         if let Some(failure) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(failure);
         }
+        if self.imports.take_news() {
+            return Ok(None);
+        }
         let target = self.plan.target();
         let done = self.done(target.id).map_err(plain)?;
+        let made = match self.results(&done) {
+            Err(_) if self.imports.take_news() => return Ok(None),
+            made => made.map_err(plain)?,
+        };
+        let is_inline = self.caches.iter().any(|cache| cache.place == external::Place::Inline);
+        let cache = is_inline.then(|| external::inline(&made)).transpose().map_err(plain)?;
         let base = self.root_base(target.id);
-        export::Image::new(self.plan, &done, base, self.origin()).map_err(plain)
+        let image = export::Image::new(self.plan, &done, base, self.origin(), cache);
+        Ok(Some((image.map_err(plain)?, made)))
+    }
+
+    /// Remembers a result, if a cache is to have it.
+    pub(super) fn made(&self, pending: Pending) {
+        if !self.caches.is_empty() {
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).push(pending);
+        }
+    }
+
+    /// All results in the order of the plan; what of them is needed is here then.
+    fn results(&self, target: &Done) -> Result<Vec<Made>, ApiError> {
+        self.imports.bring(&target.chain)?;
+        let mut of_result = vec![self.plan.target().id];
+        while let Some(Base::Stage(below)) =
+            of_result.last().and_then(|id| self.plan.stage(*id)).map(|stage| &stage.base)
+        {
+            of_result.push(*below);
+        }
+        let mut pending =
+            std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let position = |id| self.plan.stages.iter().position(|stage| stage.id == id);
+        pending.sort_by_key(|pending| (position(pending.place.0), pending.place.1));
+        let all = self.caches.iter().any(|cache| cache.all);
+        let mut made = Vec::new();
+        for pending in pending {
+            let is_of_result = of_result.contains(&pending.place.0);
+            let mut elsewhere = None;
+            if let Link::Offered(offer) = &pending.link
+                && offer.ids().is_none()
+                && all
+            {
+                match external::hands_on(self.caches, offer) {
+                    true => elsewhere = Some(Arc::clone(offer)),
+                    false => {
+                        let mut alone = Chain::default();
+                        alone.push(pending.link.clone(), 0);
+                        self.imports.bring(&alone)?;
+                    }
+                }
+            }
+            let alias = match &pending.by_stage {
+                Some(by_stage) => Some(by_stage.key(&self.done(by_stage.stage)?.chain)?),
+                None => None,
+            };
+            made.push(Made {
+                key: pending.key,
+                alias,
+                on: chain_id(&pending.below.layers()?),
+                depth: pending.below.len(),
+                diff_id: pending.link.layer()?,
+                elsewhere,
+                created: pending.created,
+                description: pending.description,
+                is_of_result,
+            });
+        }
+        Ok(made)
     }
 
     /// Keeps what was learnt of files of named contexts.
@@ -504,7 +575,7 @@ impl<'a> Build<'a> {
     fn root_base(&self, mut id: StageId) -> Option<ResolvedImage> {
         loop {
             match &self.plan.stage(id)?.base {
-                hull_builder::plan::Base::Stage(below) => id = *below,
+                Base::Stage(below) => id = *below,
                 _ => return self.bases.get(&id).cloned(),
             }
         }
@@ -512,6 +583,10 @@ impl<'a> Build<'a> {
 
     /// Ends the build. The first failure is the one that is told.
     pub(super) fn fail(&self, failure: Box<BuildFailure>) {
+        if self.imports.has_news() {
+            // It all begins again.
+            return;
+        }
         let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         // Others end because of this one.
         if first.is_none() {
@@ -574,7 +649,11 @@ impl<'a> Build<'a> {
         }
         let tree = match source {
             Source::Context => return Ok(Arc::clone(&self.inputs.context)),
-            Source::Stage(id) => Tree::of_image(self.done(*id)?.chain.view(self.store)?),
+            Source::Stage(id) => {
+                let chain = self.done(*id)?.chain;
+                self.imports.bring(&chain)?;
+                Tree::of_image(chain.view(self.store)?)
+            }
             Source::Image(name) => self.image_tree(name)?,
             Source::Named(name) => match self.contexts.files(name)? {
                 Some(tree) => return Ok(self.remember(source, tree)),

@@ -227,21 +227,11 @@ impl Wanted {
             // What Docker's media types were made for.
             self.compression = Some(Compression::By(Method::Gzip));
         }
-        let levels = match self.compression {
-            _ if self.level.is_none() => return self.settle_compression(),
-            Some(Compression::By(Method::Zstd)) => 1..=22,
-            Some(Compression::By(Method::Gzip)) => 0..=9,
-            None | Some(Compression::None) => {
+        if let Some(level) = self.level {
+            let Some(Compression::By(method)) = self.compression else {
                 return Err(ApiError::invalid("compression-level needs compression=gzip or zstd"));
-            }
-        };
-        if self.level.is_some_and(|level| !levels.contains(&level)) {
-            return Err(ApiError::invalid(format!(
-                "compression-level={} is not between {} and {}",
-                self.level.unwrap_or_default(),
-                levels.start(),
-                levels.end()
-            )));
+            };
+            check_level(method, level)?;
         }
         self.settle_compression()
     }
@@ -267,6 +257,22 @@ impl Wanted {
             Some(Compression::By(method)) => method,
             _ => Method::Gzip,
         }
+    }
+}
+
+/// Refuses a level that a method does not have.
+pub(super) fn check_level(method: Method, level: i32) -> Result<(), ApiError> {
+    let levels = match method {
+        Method::Gzip => 0..=9,
+        Method::Zstd => 1..=22,
+    };
+    match levels.contains(&level) {
+        true => Ok(()),
+        false => Err(ApiError::invalid(format!(
+            "compression-level={level} is not between {} and {}",
+            levels.start(),
+            levels.end()
+        ))),
     }
 }
 

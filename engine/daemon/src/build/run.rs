@@ -246,7 +246,7 @@ impl<'s> Run<'s> {
             rootfs: Rootfs { readonly: false, volatile: true },
             userns: match insecure {
                 true => UserNamespace::Host,
-                false => UserNamespace::Private { size: chain.ids.max(MIN_IDS) },
+                false => UserNamespace::Private { size: chain.ids().max(MIN_IDS) },
             },
             network: self.network,
             mounts: mounted.mounts.clone(),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::thread::Scope;
 
 use hull_api::build::BuildFailure;
-use hull_builder::plan::{Action, Base, StagePlan, Step};
+use hull_builder::plan::{Action, Base, StageId, StagePlan, Step};
 use hull_oci::Digest;
 use hull_shim::client::Steps;
 use hull_store::cache::StepRecord;
 
 use super::chain::{Chain, Link, Written};
 use super::copy::{self, Copy};
+use super::external::Offer;
 use super::job::Build;
 use super::key::Inputs;
 use super::progress::{Activity, now};
@@ -23,6 +24,9 @@ pub(super) struct Done {
     pub(super) chain: Chain,
     /// Of the last step.
     pub(super) key: Digest,
+    /// Which results of others are below, if any are. What is made on them is not taken for what
+    /// this engine has made of the same inputs.
+    foreign: Option<Digest>,
     /// When each entry of the image's history was made, where that is known.
     pub(super) created: Vec<Option<String>>,
     /// Its last step, for displays.
@@ -34,6 +38,37 @@ enum Work<'s> {
     Run(Run<'s>),
     Copy(Copy<'s>),
     Workdir(&'s hull_builder::plan::WorkdirStep),
+}
+
+/// What a copy from a stage depends on: the layers of that count in place of the files.
+#[derive(Debug)]
+pub(super) struct ByStage {
+    inputs: Inputs,
+    pub(super) stage: StageId,
+}
+
+/// A result whose layer may still be made.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The stage, and which of its steps it is.
+    pub(super) place: (StageId, usize),
+    pub(super) key: Digest,
+    pub(super) by_stage: Option<ByStage>,
+    pub(super) below: Chain,
+    pub(super) link: Link,
+    pub(super) created: String,
+    pub(super) description: String,
+}
+
+impl ByStage {
+    /// The key, once the stage's layers are known.
+    pub(super) fn key(&self, stage: &Chain) -> Result<Digest, ApiError> {
+        let layers = stage.layers()?;
+        let layers: Vec<_> = layers.iter().map(Digest::as_str).collect();
+        let mut inputs = self.inputs.clone();
+        inputs.add("the layers of the stage", layers.join(" "));
+        Ok(inputs.key())
+    }
 }
 
 struct Stage<'s, 'e: 's, 'a> {
@@ -87,7 +122,7 @@ fn begin(build: &Build<'_>, plan: &StagePlan) -> Result<Done, ApiError> {
                     (Chain::default(), None)
                 }
             };
-            Done { chain, key: inputs.key(), created: Vec::new(), vertex }
+            Done { chain, key: inputs.key(), foreign: None, created: Vec::new(), vertex }
         }
     };
     done.created.resize(entries, None);
@@ -122,25 +157,38 @@ impl<'s, 'e, 'a> Stage<'s, 'e, 'a> {
             };
         }
         attempt!(self.build.progress.check());
+        let by_stage = self.by_stage(step);
+        if let Some(offer) = attempt!(self.offered_by_stage(by_stage.as_ref())) {
+            self.take_offer(index, step, offer, by_stage);
+            activity.cached();
+            return Ok(());
+        }
         let mut inputs = Inputs::default();
         let work = attempt!(self.prepare(step, &mut inputs));
         inputs.add("the step before", self.done.key.as_str());
         let key = inputs.key();
-        if let Some(record) = attempt!(self.known(&key)) {
-            attempt!(self.take(step, key, &record));
+        let own_key = self.own_key(&key);
+        if let Some(record) = attempt!(self.known(&own_key)) {
+            attempt!(self.take(index, step, key, &record, by_stage));
             activity.cached();
             return Ok(());
         }
-        let lock = attempt!(self.build.store.lock_step(&key).map_err(ApiError::from));
+        if let Some(offer) = attempt!(self.offered(&key)) {
+            self.take_offer(index, step, offer, by_stage);
+            activity.cached();
+            return Ok(());
+        }
+        let lock = attempt!(self.build.store.lock_step(&own_key).map_err(ApiError::from));
         // Somebody may have made it meanwhile.
-        if let Some(record) = attempt!(self.known(&key)) {
-            attempt!(self.take(step, key, &record));
+        if let Some(record) = attempt!(self.known(&own_key)) {
+            attempt!(self.take(index, step, key, &record, by_stage));
             activity.cached();
             return Ok(());
         }
         attempt!(self.note(index, step, &inputs));
+        attempt!(self.build.imports.bring(&self.done.chain));
         let record = StepRecord {
-            key: key.clone(),
+            key: own_key,
             layer: None,
             value: String::new(),
             description: step.display.clone(),
@@ -167,7 +215,8 @@ impl<'s, 'e, 'a> Stage<'s, 'e, 'a> {
                 };
                 let written = Written::new(scratch);
                 let record = StepRecord { created: self.created(), ..record };
-                self.push(step, key, Link::Written(Arc::clone(&written)), below.ids, &record);
+                let link = Link::Written(Arc::clone(&written));
+                self.push(index, step, key, link, below.ids(), &record.created, by_stage);
                 let stubs = run.stubs(self.build);
                 let (build, lines) = (self.build, step.lines);
                 self.scope.spawn(move || {
@@ -192,12 +241,18 @@ impl<'s, 'e, 'a> Stage<'s, 'e, 'a> {
             Work::Copy(copy) => {
                 let (link, ids) = attempt!(copy.run(self.build, &below));
                 let record = StepRecord { created: self.created(), ..record };
-                attempt!(self.stored(step, key, link, ids, &record, &below));
+                if let Link::Stored(layer) = &link {
+                    attempt!(keep(self.build, &below, record.clone(), layer));
+                }
+                self.push(index, step, key, link, ids, &record.created, by_stage);
             }
             Work::Workdir(workdir) => {
                 let (link, ids) = attempt!(copy::workdir(self.build, &below, workdir));
                 let record = StepRecord { created: self.created(), ..record };
-                attempt!(self.stored(step, key, link, ids, &record, &below));
+                if let Link::Stored(layer) = &link {
+                    attempt!(keep(self.build, &below, record.clone(), layer));
+                }
+                self.push(index, step, key, link, ids, &record.created, by_stage);
             }
         }
         drop(lock);
@@ -220,10 +275,65 @@ impl<'s, 'e, 'a> Stage<'s, 'e, 'a> {
                 return Err(ApiError::new(hull_api::ErrorKind::Internal, "nothing is to be done"));
             }
         };
-        inputs.add("the platform", self.plan.platform.to_string());
-        let epoch = build.plan.source_date_epoch;
-        inputs.add("SOURCE_DATE_EPOCH", epoch.map(|epoch| epoch.to_string()).unwrap_or_default());
+        self.describe(inputs);
         Ok(work)
+    }
+
+    /// Adds what every result depends on to `inputs`.
+    fn describe(&self, inputs: &mut Inputs) {
+        inputs.add("the platform", self.plan.platform.to_string());
+        let epoch = self.build.plan.source_date_epoch;
+        inputs.add("SOURCE_DATE_EPOCH", epoch.map(|epoch| epoch.to_string()).unwrap_or_default());
+    }
+
+    /// What a copy from a stage depends on beside the layers of that.
+    fn by_stage(&self, step: &Step) -> Option<ByStage> {
+        let Action::Copy(copy) = &step.action else { return None };
+        let mut inputs = Inputs::default();
+        let stage = Copy::prepare_by_stage(copy, &mut inputs)?;
+        self.describe(&mut inputs);
+        inputs.add("the step before", self.done.key.as_str());
+        Some(ByStage { inputs, stage })
+    }
+
+    /// The key under which this engine keeps what it makes itself.
+    fn own_key(&self, key: &Digest) -> Digest {
+        match &self.done.foreign {
+            None => key.clone(),
+            Some(foreign) => Digest::sha256(format!("{key} on {foreign}").as_bytes()),
+        }
+    }
+
+    /// What a cache has of the step with this key.
+    fn offered(&self, key: &Digest) -> Result<Option<Arc<Offer>>, ApiError> {
+        match self.plan.no_cache {
+            true => Ok(None),
+            false => self.build.imports.find(key, &self.done.chain),
+        }
+    }
+
+    /// What a cache has of a copy from a stage whose layers are not here: then they need not come.
+    fn offered_by_stage(&self, by_stage: Option<&ByStage>) -> Result<Option<Arc<Offer>>, ApiError> {
+        let Some(by_stage) = by_stage else { return Ok(None) };
+        let chain = self.build.done(by_stage.stage)?.chain;
+        match chain.offers().any(|offer| offer.ids().is_none()) {
+            true => self.offered(&by_stage.key(&chain)?),
+            false => Ok(None),
+        }
+    }
+
+    fn take_offer(
+        &mut self,
+        index: usize,
+        step: &Step,
+        offer: Arc<Offer>,
+        by_stage: Option<ByStage>,
+    ) {
+        let before = self.done.foreign.as_ref().map(Digest::as_str).unwrap_or_default();
+        let foreign = Digest::sha256(format!("{before} {}", offer.diff_id).as_bytes());
+        self.done.foreign = Some(foreign);
+        let (key, created) = (offer.key.clone(), offer.created.clone());
+        self.push(index, step, key, Link::Offered(offer), 0, &created, by_stage);
     }
 
     /// The result of an earlier build, if it was made on the very same layers.
@@ -237,36 +347,47 @@ impl<'s, 'e, 'a> Stage<'s, 'e, 'a> {
         }))
     }
 
-    fn take(&mut self, step: &Step, key: Digest, record: &StepRecord) -> Result<(), ApiError> {
+    fn take(
+        &mut self,
+        index: usize,
+        step: &Step,
+        key: Digest,
+        record: &StepRecord,
+        by_stage: Option<ByStage>,
+    ) -> Result<(), ApiError> {
         let Some(layer) = &record.layer else { return Ok(()) };
         let info = self.build.store.layers().info(layer)?;
         let ids = info.max_id.saturating_add(1);
-        self.push(step, key, Link::Stored(layer.clone()), ids, record);
+        let link = Link::Stored(layer.clone());
+        self.push(index, step, key, link, ids, &record.created, by_stage);
         Ok(())
     }
 
-    fn push(&mut self, step: &Step, key: Digest, link: Link, ids: u32, record: &StepRecord) {
-        self.done.chain.push(link, ids);
-        self.done.key = key;
-        if let Some(entry) = step.history.and_then(|index| self.done.created.get_mut(index)) {
-            *entry = Some(record.created.clone());
-        }
-    }
-
-    fn stored(
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a result, said once")]
+    fn push(
         &mut self,
+        index: usize,
         step: &Step,
         key: Digest,
         link: Link,
         ids: u32,
-        record: &StepRecord,
-        below: &Chain,
-    ) -> Result<(), ApiError> {
-        if let Link::Stored(layer) = &link {
-            keep(self.build, below, record.clone(), layer)?;
+        created: &str,
+        by_stage: Option<ByStage>,
+    ) {
+        self.build.made(Pending {
+            place: (self.plan.id, index),
+            key: key.clone(),
+            by_stage,
+            below: self.done.chain.clone(),
+            link: link.clone(),
+            created: created.to_owned(),
+            description: step.display.clone(),
+        });
+        self.done.chain.push(link, ids);
+        self.done.key = key;
+        if let Some(entry) = step.history.and_then(|index| self.done.created.get_mut(index)) {
+            *entry = Some(created.to_owned());
         }
-        self.push(step, key, link, ids, record);
-        Ok(())
     }
 
     /// When a layer that is made now was made.

@@ -283,5 +283,6 @@ fn config(
         config: Some(runtime),
         rootfs: RootFs { diff_ids, ..RootFs::default() },
         history,
+        build_cache: None,
     }
 }

@@ -6,14 +6,16 @@ use hull_api::ErrorKind;
 use hull_api::build::base64;
 use hull_api::image::ProgressMessage;
 use hull_api::registry::AuthConfigs;
-use hull_oci::{Platform, Reference};
+use hull_oci::{Descriptor, Digest, Index, Platform, Reference};
 use hull_registry::auth::Credentials;
+use hull_store::Lease;
 use hull_worker::job::Method;
 use hyper::header::HeaderMap;
 
 use super::pull::PullOptions;
 use super::push::PushOptions;
 use super::remote::{self, Remote, Stop};
+use super::{CacheDocument, RemoteError};
 use crate::error::ApiError;
 use crate::http::Query;
 use crate::service::Engine;
@@ -77,11 +79,52 @@ impl ForBuilds<'_> {
             .map_err(|error| error.context(&format!("cannot push {}", reference.familiar())))
     }
 
-    fn with(
+    /// The manifest and config that a name leads to for a platform; `None` if it leads to an index
+    /// that is `foreign`.
+    ///
+    /// # Errors
+    /// Those of a pull.
+    pub(crate) fn cache(
         &self,
         reference: &Reference,
-        work: impl FnOnce(Remote<'_>) -> Result<(), ApiError>,
+        platform: &Platform,
+        foreign: &dyn Fn(&Index) -> bool,
+    ) -> Result<Option<CacheDocument>, ApiError> {
+        self.with(reference, |remote| Ok(super::pull::cache(remote, reference, platform, foreign)?))
+    }
+
+    /// Brings layers that lie in a repository, each with its diffID.
+    ///
+    /// # Errors
+    /// Those of a pull. Layers that are here then are whole.
+    pub(crate) fn layers(
+        &self,
+        reference: &Reference,
+        layers: &[(Descriptor, Digest)],
+        lease: &Lease<'_>,
     ) -> Result<(), ApiError> {
+        self.with(reference, |remote| {
+            Ok(super::pull::bring_layers(remote, reference, layers, lease)?)
+        })
+    }
+
+    /// Pushes a manifest whose blobs are here, or come from somewhere that is known.
+    ///
+    /// # Errors
+    /// Those of a push.
+    pub(crate) fn push_cache(
+        &self,
+        reference: &Reference,
+        manifest: &Descriptor,
+    ) -> Result<(), ApiError> {
+        self.with(reference, |remote| Ok(super::push::push_manifest(remote, reference, manifest)?))
+    }
+
+    fn with<T>(
+        &self,
+        reference: &Reference,
+        work: impl FnOnce(Remote<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         let registry = reference.registry();
         let session = remote::session(registry, self.credentials(registry), &Query::default())?;
         let stop = Stop::default();
@@ -94,7 +137,8 @@ impl ForBuilds<'_> {
         let done = remote::run(self.engine, &session, &stop, &remote::Progress::new(&send), work);
         stop.release();
         match done {
-            Err(_) if stop.is_stopped() => {
+            // A failure stops what else is under way too: then it is the one that is told.
+            Err(error) if error.message.ends_with(&RemoteError::Stopped.to_string()) => {
                 Err(ApiError::new(ErrorKind::Unavailable, "the build was cancelled"))
             }
             done => done,

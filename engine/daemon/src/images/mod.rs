@@ -8,6 +8,7 @@
 //! Hostile bytes: layers and archives are read by a sealed worker only; manifests and configs go
 //! through the strict parsers of `hull-oci`, bounded in size.
 
+mod cache;
 mod catalog;
 mod commit;
 mod compress;
@@ -34,6 +35,7 @@ mod tag;
 mod unpack;
 mod worker;
 
+pub(crate) use cache::{CacheDocument, MAX_LAYER_BYTES};
 pub use commit::{CommitImageError, CommitOptions, Parent};
 pub use compress::CompressError;
 pub(crate) use compress::Compressing;

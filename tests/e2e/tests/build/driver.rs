@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use hull_test_support::Hull;
+use hull_test_support::base64::decoded;
 use hull_test_support::daemon::Daemon;
 use serde_json::{Value, json};
 
@@ -163,10 +164,10 @@ impl Answer {
             }
         }
         for log in list("logs") {
-            self.output.push_str(&decoded(&log["data"]));
+            self.output.push_str(&decoded(log["data"].as_str().unwrap()));
         }
         for warning in list("warnings") {
-            self.warnings.push(decoded(&warning["short"]));
+            self.warnings.push(decoded(warning["short"].as_str().unwrap()));
         }
     }
 
@@ -188,21 +189,4 @@ impl Answer {
         let found = all.iter().find(|one| one["step"].as_str().unwrap().contains(step))?;
         Some(found["reason"].as_str().unwrap().to_owned())
     }
-}
-
-/// Text that came as base64.
-fn decoded(text: &Value) -> String {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bytes = Vec::new();
-    let (mut bits, mut count) = (0_u32, 0);
-    for letter in text.as_str().unwrap().bytes().filter(|&letter| letter != b'=') {
-        let value = ALPHABET.iter().position(|&known| known == letter).unwrap();
-        bits = bits << 6 | u32::try_from(value).unwrap();
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).unwrap());
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

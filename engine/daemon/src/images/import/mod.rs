@@ -236,5 +236,6 @@ fn config(options: &ImportOptions, runtime: RuntimeConfig, diff_id: &Digest) -> 
         config: Some(runtime),
         rootfs: RootFs { diff_ids: vec![diff_id.clone()], ..RootFs::default() },
         history: vec![History { created, comment, ..History::default() }],
+        build_cache: None,
     }
 }

@@ -85,6 +85,37 @@ pub(super) fn bring(
     Ok(config)
 }
 
+/// Brings layers that somebody has listed with their diffIDs, and that may be anything.
+pub(in crate::images) fn bring_listed(
+    remote: Remote<'_>,
+    reference: &Reference,
+    listed: &[(Descriptor, Digest)],
+    lease: &Lease<'_>,
+) -> Result<(), PullError> {
+    let slots = Slots::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let next = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
+    let has_failed = || failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    std::thread::scope(|scope| {
+        for _ in 0..FETCHES.min(listed.len()) {
+            scope.spawn(|| {
+                while !has_failed() {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((descriptor, diff_id)) = listed.get(place) else { break };
+                    let expected = Some(diff_id);
+                    let slots = &slots;
+                    let job = Fetch { remote, reference, descriptor, expected, lease, slots };
+                    if let Err(error) = job.run() {
+                        let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                        first.get_or_insert(error);
+                    }
+                }
+            });
+        }
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
 /// Does the jobs and fetches the config if it is not known yet. The first failure ends all.
 fn run(
     remote: Remote<'_>,
@@ -148,19 +179,26 @@ fn check(manifest: &Manifest) -> Result<(), PullError> {
     Ok(())
 }
 
+pub(super) fn config_bytes(
+    remote: Remote<'_>,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<Vec<u8>, PullError> {
+    let blobs = remote.images.store.blobs();
+    if blobs.contains(&descriptor.digest)? {
+        return Ok(blobs.read(&descriptor.digest, MAX_CONFIG_BYTES)?);
+    }
+    let sent = remote.transfer.document(reference, descriptor);
+    Ok(sent.map_err(|error| remote.failed(error))?)
+}
+
 fn config_of(
     remote: Remote<'_>,
     reference: &Reference,
     manifest: &Manifest,
 ) -> Result<Config, PullError> {
     let descriptor = &manifest.config;
-    let blobs = remote.images.store.blobs();
-    let bytes = if blobs.contains(&descriptor.digest)? {
-        blobs.read(&descriptor.digest, MAX_CONFIG_BYTES)?
-    } else {
-        let sent = remote.transfer.document(reference, descriptor);
-        sent.map_err(|error| remote.failed(error))?
-    };
+    let bytes = config_bytes(remote, reference, descriptor)?;
     let parsed = ImageConfig::parse(&bytes)
         .map_err(|source| PullError::Config { digest: descriptor.digest.clone(), source })?;
     let (layers, diff_ids) = (manifest.layers.len(), parsed.rootfs.diff_ids.len());

@@ -25,8 +25,9 @@ use hull_store::ImageRecord;
 use super::remote::Remote;
 use super::{now, select};
 pub(super) use fetch::keep_blob;
-pub(super) use tree::judge;
+pub(super) use layers::bring_listed as bring_layers;
 use tree::{Content, Tree};
+pub(super) use tree::{cache, judge};
 
 /// What to pull.
 #[derive(Debug, Clone)]

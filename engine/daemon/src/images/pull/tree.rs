@@ -15,6 +15,8 @@ use hull_oci::{
 
 use super::PullError;
 use super::error::NoPlatform;
+use super::layers::config_bytes;
+use crate::images::CacheDocument;
 use crate::images::remote::Remote;
 
 /// How deep indexes may lie in indexes.
@@ -73,6 +75,28 @@ pub(super) fn read(
         Content::Artifact(manifest)
     };
     Ok(Tree { root, documents, content })
+}
+
+/// Reads manifest and config of what a name leads to, be it an image or anything else; `None` if
+/// it leads to an index that is `foreign`.
+pub(in crate::images) fn cache(
+    remote: Remote<'_>,
+    reference: &Reference,
+    platform: &Platform,
+    foreign: &dyn Fn(&Index) -> bool,
+) -> Result<Option<CacheDocument>, PullError> {
+    let found = remote.transfer.manifest(reference).map_err(|error| remote.failed(error))?;
+    let target = found.descriptor;
+    let (_, document) = judge(&target.digest, [&target.media_type, ""], &found.bytes)?;
+    let manifest = match document {
+        Document::Manifest(manifest) => *manifest,
+        Document::Index(index) if foreign(&index) => return Ok(None),
+        Document::Index(_) => match read(remote, reference, &target, Some(platform))?.content {
+            Content::Image(manifest) | Content::Artifact(manifest) => *manifest,
+        },
+    };
+    let config = config_bytes(remote, reference, &manifest.config)?;
+    Ok(Some(CacheDocument { manifest, config }))
 }
 
 struct Walk<'a> {

@@ -47,6 +47,23 @@ pub(super) fn push(remote: Remote<'_>, options: &PushOptions) -> Result<(), Push
     Ok(())
 }
 
+/// Pushes a manifest that has no record here, and what it lists.
+///
+/// # Errors
+/// See [`PushError`].
+pub(super) fn push_manifest(
+    remote: Remote<'_>,
+    reference: &Reference,
+    manifest: &Descriptor,
+) -> Result<(), PushError> {
+    let lease = remote.images.store.lease()?;
+    let compression = Method::Gzip;
+    let options = PushOptions { reference: reference.clone(), platform: None, compression };
+    let mut plan = Plan::new(remote, &lease, reference, &options)?;
+    let target = plan.root(manifest)?;
+    Push { remote, reference: reference.clone(), options: &options }.send(&plan, &target)
+}
+
 /// The names to push and what they lead to.
 fn targets(
     remote: Remote<'_>,
@@ -80,7 +97,22 @@ impl Push<'_> {
         let mut plan = Plan::new(self.remote, &lease, &self.reference, self.options)?;
         let target = plan.root(root)?;
         plan.referrers()?;
-        upload::all(self.remote, &self.reference, &plan)?;
+        self.send(&plan, &target)?;
+        self.remember(&plan, root, &target)?;
+        let tag = self.reference.tag().unwrap_or_default();
+        let Descriptor { digest, size, .. } = &target;
+        self.remote.progress.say(format!("{tag}: digest: {digest} size: {size}"));
+        self.remote.progress.result(serde_json::json!({
+            "Tag": tag,
+            "Digest": digest,
+            "Size": size,
+        }));
+        Ok(())
+    }
+
+    /// Sends blobs, then manifests.
+    fn send(&self, plan: &Plan<'_>, target: &Descriptor) -> Result<(), PushError> {
+        upload::all(self.remote, &self.reference, plan)?;
         // The name last.
         let (last, first): (Vec<_>, Vec<_>) =
             (plan.manifests.iter()).partition(|(descriptor, _)| descriptor.digest == target.digest);
@@ -97,15 +129,6 @@ impl Push<'_> {
                 return Err(PushError::OtherDigest { expected, actual });
             }
         }
-        self.remember(&plan, root, &target)?;
-        let tag = self.reference.tag().unwrap_or_default();
-        let Descriptor { digest, size, .. } = &target;
-        self.remote.progress.say(format!("{tag}: digest: {digest} size: {size}"));
-        self.remote.progress.result(serde_json::json!({
-            "Tag": tag,
-            "Digest": digest,
-            "Size": size,
-        }));
         Ok(())
     }
 
