@@ -56,7 +56,8 @@ impl Images<'_> {
     ) -> Result<(), ApiError> {
         let ingest = self.store.layers().prepare().map_err(LoadError::from)?;
         let limits = worker::limits(layer.size);
-        let job = Job::Layer { range: Some((0, layer.size)), mode: ingest.mode(), limits };
+        let (range, algorithm) = (Some((0, layer.size)), layer.digest.algorithm());
+        let job = Job::Layer { range, mode: ingest.mode(), limits, algorithm };
         let outputs = ingest.descriptors()?;
         let all: Vec<_> =
             std::iter::once(file.as_fd()).chain(outputs.iter().map(AsFd::as_fd)).collect();
