@@ -279,6 +279,24 @@ fn privileged_run_pulls_what_is_missing() {
     hull.finish();
 }
 
+/// Large enough to be written past the page cache, by a process that may do little else.
+#[test]
+fn privileged_a_large_layer_is_all_there() {
+    let Some(hull) = Hull::new() else { return };
+    let shelf = Shelf::new();
+    shelf.image("app", "1", &large(18_000_011));
+    let registry = shelf.serve();
+    let name = format!("{}/app:1", registry.address());
+    hull.ok(&["pull", "-q", &name]);
+    hull.ok(&["system", "check", "--deep"]);
+    hull.ok(&["create", "--name", "box", &name]);
+    let to = hull.data_root().with_file_name("large");
+    hull.ok(&["cp", "box:/large", to.to_str().unwrap()]);
+    assert!(std::fs::read(to).unwrap() == noise(18_000_011, 7));
+    hull.ok(&["rm", "box"]);
+    hull.finish();
+}
+
 /// The image under digests of sha512, all but its diffIDs.
 fn with_sha512(shelf: &Shelf, image: &Image) -> Vec<u8> {
     let (_, manifest) = shelf.parts(image);

@@ -1,10 +1,12 @@
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 
+use hull_oci::{Algorithm, Digest};
 use rustix::fs::{Mode, OFlags};
 
 use super::{LayerMode, Probe};
+use crate::layer::{Input, Limits, Target, read_layer};
 use crate::testing::{Fixture, is_root, report, write_layer};
 use crate::{ErrorKind, MountError, PublishError, Store, StoreOptions};
 
@@ -47,6 +49,58 @@ fn a_published_layer_is_described() {
         assert_eq!(layers.find_by_digest(&digest).unwrap(), Some(info));
         assert!(fixture.entries("ingest").is_empty());
     });
+}
+
+/// A tar of `length` bytes with one file in it.
+fn tar_of(length: usize) -> Vec<u8> {
+    let size = length - 3 * 512;
+    let mut tar = vec![0; 512];
+    tar[..5].copy_from_slice(b"./big");
+    tar[100..108].copy_from_slice(b"0000644\0");
+    tar[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+    tar[156] = b'0';
+    tar[257..265].copy_from_slice(b"ustar\x0000");
+    tar[148..156].fill(b' ');
+    let sum: u32 = tar.iter().map(|byte| u32::from(*byte)).sum();
+    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tar.extend((0..size).map(|at| u8::try_from(at % 251).unwrap()));
+    tar.resize(length, 0);
+    tar
+}
+
+/// As it arrives: past the page cache in whole blocks, and then cut to its length.
+#[test]
+fn a_large_layer_is_the_same_past_the_page_cache() {
+    let fixture = Fixture::with_mode(LayerMode::Erofs);
+    if fixture.store.layer_mode().unwrap().reason.is_some() {
+        return;
+    }
+    for length in [4096, 10_240, 1 << 20, (1 << 20) + 512, (3 << 20) - 512] {
+        let tar = tar_of(length);
+        let ingest = fixture.store.layers().prepare().unwrap();
+        let outputs = ingest.descriptors_for(1 << 30).unwrap();
+        let [file, index] = <[OwnedFd; 2]>::try_from(outputs).unwrap();
+        let flags = rustix::fs::fcntl_getfl(&file).unwrap();
+        let asked = rustix::fs::statx(
+            &file,
+            "",
+            rustix::fs::AtFlags::EMPTY_PATH,
+            rustix::fs::StatxFlags::DIOALIGN,
+        );
+        let can = asked.unwrap().stx_dio_offset_align;
+        assert_eq!(flags.contains(OFlags::DIRECT), (1..=4096).contains(&can), "{can}");
+        let mut input = tempfile::tempfile().unwrap();
+        input.write_all(&tar).unwrap();
+        let input = Input::Range { file: input, offset: 0, length: length as u64 };
+        let target = Target::Erofs { tar: file.into(), index: index.into() };
+        let limits = Limits { max_bytes: 1 << 30, max_entries: 10 };
+        let report = read_layer(input, target, Algorithm::Sha256, limits).unwrap();
+        assert_eq!((&report.diff_id, report.tar_size), (&Digest::sha256(&tar), length as u64));
+        let diff_id = report.diff_id.clone();
+        fixture.store.layers().publish(ingest, report).unwrap();
+        let kept = fs::read(fixture.path(&format!("layers/{}/tar", diff_id.hex()))).unwrap();
+        assert!(kept == tar, "{length}");
+    }
 }
 
 #[test]
