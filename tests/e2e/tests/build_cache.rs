@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use hull_test_support::Hull;
 use hull_test_support::base64::decoded;
 use hull_test_support::daemon::Daemon;
-use hull_test_support::registry::{DebianRegistry, ScriptedRegistry};
+use hull_test_support::registry::{Answer, DebianRegistry, ScriptedRegistry};
 use hull_test_support::serve::RegistryServer;
 use hull_test_support::shelf::{Shelf, ask};
 use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.hull.buildcache.config.v1+json";
 
 /// Two stages, of which the second takes a file of the first.
@@ -300,6 +301,37 @@ fn privileged_only_layers_that_are_needed_are_fetched() {
 }
 
 #[test]
+fn privileged_what_a_registry_has_is_not_sent_again_and_not_fetched_for_it() {
+    let Some((first, second)) = two() else { return };
+    let folder = first.folder().join("cache");
+    context(&first, STAGES, "one\n");
+    context(&second, STAGES, "one\n");
+    let to = format!("type=local,dest={},mode=max", folder.display());
+    build(&first, &["--cache-to", &to]);
+    let shelf = shelve(&folder);
+    let registry = shelf.serve_with(|request| match request.method.as_str() {
+        "PUT" => {
+            let digest = Shelf::new().blob(&request.body);
+            Some(Answer::new(201).header("Docker-Content-Digest", digest))
+        }
+        "POST" => Some(Answer::new(500)),
+        _ => None,
+    });
+    let name = format!("type=registry,ref={}/cache:1", registry.address());
+    let to = format!("{name},mode=max");
+    build(&second, &["--cache-from", &name, "--cache-to", &to]).is_all_cached();
+    let sent: Vec<_> = registry.requests().into_iter().filter(|one| one.method == "PUT").collect();
+    assert_eq!(sent.len(), 1, "the manifest alone: {sent:?}");
+    assert_eq!(sent[0].path(), "/v2/cache/manifests/1");
+    let sent: Value = serde_json::from_slice(&sent[0].body).unwrap();
+    assert_eq!(sent, manifest(&folder));
+    // The config, and the three layers of the result.
+    assert_eq!(fetched(&registry).len(), 4);
+    first.finish();
+    second.finish();
+}
+
+#[test]
 fn privileged_what_was_imported_is_for_the_builds_that_name_it() {
     let Some((first, second)) = two() else { return };
     let folder = first.folder().join("cache");
@@ -465,6 +497,13 @@ fn privileged_hostile_and_absent_caches_are_told_and_not_used() {
     useless(&second, &from, "there is no layer 7");
     let kind = "application/vnd.buildkit.cacheconfig.v0";
     useless(&second, &with_config("buildkit", kind, b"{}"), "it is a cache of BuildKit");
+
+    let layers = honest["layers"].as_array().unwrap();
+    let theirs = json!({"mediaType": kind, "digest": shelf.blob(b"{}"), "size": 2});
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [layers[0], theirs]});
+    shelf.manifest("cache", "index", INDEX, index.to_string().as_bytes());
+    let from = format!("type=registry,ref={}/cache:index", registry.address());
+    useless(&second, &from, "it is a cache of BuildKit");
 
     // A layer that is another one: of two, so that the first was taken when it is seen.
     let mut other = config.clone();

@@ -107,6 +107,11 @@ fn check(matches: &ArgMatches, request: &BuildRequest) -> Result<()> {
         ("ssh", !request.ssh.is_empty()),
         ("output", !request.outputs.is_empty()),
         ("cache-to", !request.cache_to.is_empty()),
+        // Its endpoint takes names of images.
+        (
+            "cache-from type=local",
+            request.cache_from.iter().any(|cache| !cache.contains_key("ref")),
+        ),
         ("annotation", !request.annotations.is_empty()),
         ("no-cache-filter", !request.no_cache_filter.is_empty()),
         ("allow", request.allow.iter().any(|word| word != "network.host")),
