@@ -34,6 +34,9 @@ pub trait Sink {
     /// # Errors
     /// As of [`Sink::directory`].
     fn link(&mut self, path: &str, target: &[u8]) -> Result<(), Self::Error>;
+
+    /// Is told of each file, link and submodule what an index says of it.
+    fn listed(&mut self, _path: &str, _mode: u32, _oid: Oid) {}
 }
 
 /// What came of a check-out.
@@ -198,6 +201,9 @@ where
                 path.push('/');
             }
             path.push_str(entry.name);
+            if entry.kind != EntryKind::Directory {
+                self.sink.listed(path, entry.kind.mode(), entry.oid);
+            }
             match entry.kind {
                 EntryKind::Directory => {
                     self.sink.directory(path).map_err(CheckoutError::Sink)?;

@@ -2,7 +2,8 @@
 //! protocol, the packs that come back, and the trees in them.
 //!
 //! Not here: connections (they are those of a transfer), writing files (whoever calls
-//! [`checkout`] has a [`Sink`]), repositories on disk, history. Version 2 of the protocol over
+//! [`checkout`] has a [`Sink`]), reading repositories on disk, history. What a `.git` directory of
+//! the commit is made of, [`GitDirectory`] says. Version 2 of the protocol over
 //! HTTP and SHA-1 object names alone. Everything that is read is hostile: lengths, counts and
 //! depths are bounded, names are checked, every object is hashed.
 //!
@@ -14,6 +15,7 @@ mod oid;
 mod pack;
 mod packet;
 mod protocol;
+mod repository;
 mod submodule;
 
 pub use checkout::{CheckedOut, CheckoutError, Sink, checkout};
@@ -25,4 +27,5 @@ pub use protocol::{
     Advertisement, Fetched, ProtocolError, Refs, advertisement_path, fetch_request, is_ref_name,
     ls_refs_request, read_fetch, request_path,
 };
+pub use repository::{GitDirectory, Index};
 pub use submodule::{Submodule, address_of_submodule};

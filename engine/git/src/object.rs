@@ -38,6 +38,19 @@ pub(crate) enum EntryKind {
     Submodule,
 }
 
+impl EntryKind {
+    /// The mode as git writes it today.
+    pub(crate) fn mode(self) -> u32 {
+        match self {
+            Self::File { executable: false } => 0o100_644,
+            Self::File { executable: true } => 0o100_755,
+            Self::Link => 0o120_000,
+            Self::Directory => 0o040_000,
+            Self::Submodule => 0o160_000,
+        }
+    }
+}
+
 /// An entry of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
@@ -54,6 +67,12 @@ pub(crate) fn tree_of_commit(bytes: &[u8]) -> Option<Oid> {
 /// What a tag points to: it stands in its first line.
 pub(crate) fn target_of_tag(bytes: &[u8]) -> Option<Oid> {
     header(bytes, "object ")
+}
+
+/// The parents of a commit: they stand behind its tree.
+pub(crate) fn parents_of_commit(bytes: &[u8]) -> impl Iterator<Item = Oid> {
+    let lines = bytes.split(|byte| *byte == b'\n').skip(1);
+    lines.map_while(|line| str::from_utf8(line).ok()?.strip_prefix("parent ")?.parse().ok())
 }
 
 fn header(bytes: &[u8], name: &str) -> Option<Oid> {

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::FileExt;
 
+use flate2::Crc;
 use flate2::bufread::ZlibDecoder;
 
 use crate::object::Kind;
@@ -61,6 +62,19 @@ pub enum PackError {
 pub struct Pack {
     spool: File,
     objects: HashMap<Oid, Place>,
+    entries: Vec<Entry>,
+    checksum: Oid,
+    length: u64,
+}
+
+/// What an index of the pack says of one of its entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) oid: Oid,
+    /// Where it begins in the pack.
+    pub(crate) offset: u64,
+    /// CRC-32 of it as it is in the pack.
+    pub(crate) crc: u32,
 }
 
 /// Where an object lies in the spool.
@@ -87,7 +101,7 @@ impl Pack {
     /// # Errors
     /// [`PackError`]; the spool then holds nothing of use.
     pub fn read(input: impl BufRead, spool: File, limits: &Limits) -> Result<Self, PackError> {
-        let mut input = Hashed { input, hasher: hasher(), read: 0 };
+        let mut input = Hashed { input, hasher: hasher(), crc: Crc::new(), read: 0 };
         let mut start = [0; 12];
         exact(&mut input, &mut start)?;
         let (magic, version) = (&start[..4], &start[4..8]);
@@ -99,7 +113,13 @@ impl Pack {
             return Err(PackError::TooLarge { what: "objects", limit: limits.objects.into() });
         }
         let mut reader = Reader {
-            pack: Self { spool, objects: HashMap::new() },
+            pack: Self {
+                spool,
+                objects: HashMap::new(),
+                entries: Vec::new(),
+                checksum: Oid::new([0; LENGTH]),
+                length: 0,
+            },
             entries: HashMap::new(),
             waiting: Vec::new(),
             end: 0,
@@ -116,6 +136,8 @@ impl Pack {
             return Err(PackError::Damaged("its checksum is another"));
         }
         reader.settle()?;
+        reader.pack.checksum = sum;
+        reader.pack.length = input.read;
         Ok(reader.pack)
     }
 
@@ -135,6 +157,29 @@ impl Pack {
         }
     }
 
+    /// Its entries: as many as it says, an object that is in it twice counts twice.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The names of its commits, sorted.
+    pub(crate) fn commits(&self) -> Vec<Oid> {
+        let commits = self.objects.iter().filter(|(_, place)| place.kind == Kind::Commit);
+        let mut commits: Vec<Oid> = commits.map(|(oid, _)| *oid).collect();
+        commits.sort_unstable();
+        commits
+    }
+
+    /// The SHA-1 it ends with.
+    pub(crate) fn checksum(&self) -> Oid {
+        self.checksum
+    }
+
+    /// Bytes of the stream from its first to the last of its checksum.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
     fn bytes(&self, place: &Place) -> Result<Vec<u8>, PackError> {
         let size = usize::try_from(place.size).expect("an object's size is bounded");
         let mut bytes = vec![0; size];
@@ -145,12 +190,21 @@ impl Pack {
     }
 }
 
+/// A change whose base is not there yet.
+struct Waiting {
+    base: Oid,
+    delta: Vec<u8>,
+    /// Of the entry: where it begins, and its CRC-32.
+    at: u64,
+    crc: u32,
+}
+
 struct Reader {
     pack: Pack,
     /// By offset in the stream.
     entries: HashMap<u64, Place>,
     /// Changes of objects that come later in the stream.
-    waiting: Vec<(Oid, Vec<u8>)>,
+    waiting: Vec<Waiting>,
     /// Where the spool ends.
     end: u64,
     /// What counts against the limit: the spool, and changes that wait in memory.
@@ -161,13 +215,15 @@ struct Reader {
 impl Reader {
     fn entry(&mut self, input: &mut Hashed<impl BufRead>) -> Result<(), PackError> {
         let at = input.read;
+        input.crc.reset();
         let (header, size) = header(input, at)?;
         if size > self.limits.object_bytes {
             let limit = self.limits.object_bytes;
             return Err(PackError::TooLarge { what: "bytes in one object", limit });
         }
         let data = inflate(input, size)?;
-        let place = match header {
+        let crc = input.crc.sum();
+        let (oid, place) = match header {
             Header::Whole(kind) => self.add(kind, 0, &data)?,
             Header::OfEntry(base) => {
                 let base =
@@ -178,12 +234,13 @@ impl Reader {
                 Some(base) => self.changed(&base, &data)?,
                 None => {
                     self.grow(size)?;
-                    self.waiting.push((base, data));
+                    self.waiting.push(Waiting { base, delta: data, at, crc });
                     return Ok(());
                 }
             },
         };
         self.entries.insert(at, place);
+        self.pack.entries.push(Entry { oid, offset: at, crc });
         Ok(())
     }
 
@@ -192,12 +249,14 @@ impl Reader {
         while !self.waiting.is_empty() {
             let waiting = std::mem::take(&mut self.waiting);
             let before = waiting.len();
-            for (base, delta) in waiting {
-                match self.pack.objects.get(&base).copied() {
+            for change in waiting {
+                match self.pack.objects.get(&change.base).copied() {
                     Some(base) => {
-                        self.changed(&base, &delta)?;
+                        let (oid, _) = self.changed(&base, &change.delta)?;
+                        let Waiting { at: offset, crc, .. } = change;
+                        self.pack.entries.push(Entry { oid, offset, crc });
                     }
-                    None => self.waiting.push((base, delta)),
+                    None => self.waiting.push(change),
                 }
             }
             if self.waiting.len() == before {
@@ -207,7 +266,7 @@ impl Reader {
         Ok(())
     }
 
-    fn changed(&mut self, base: &Place, delta: &[u8]) -> Result<Place, PackError> {
+    fn changed(&mut self, base: &Place, delta: &[u8]) -> Result<(Oid, Place), PackError> {
         if base.depth >= MAX_DEPTH {
             return Err(PackError::TooLarge {
                 what: "changes of changes",
@@ -218,7 +277,7 @@ impl Reader {
         self.add(base.kind, base.depth + 1, &data)
     }
 
-    fn add(&mut self, kind: Kind, depth: u32, data: &[u8]) -> Result<Place, PackError> {
+    fn add(&mut self, kind: Kind, depth: u32, data: &[u8]) -> Result<(Oid, Place), PackError> {
         let size = data.len() as u64;
         let place = Place { kind, offset: self.end, size, depth };
         self.grow(size)?;
@@ -230,8 +289,9 @@ impl Reader {
         let mut hasher = hasher();
         hasher.update(format!("{} {size}\0", kind.as_str()).as_bytes());
         hasher.update(data);
-        self.pack.objects.insert(Oid::of(hasher), place);
-        Ok(place)
+        let oid = Oid::of(hasher);
+        self.pack.objects.insert(oid, place);
+        Ok((oid, place))
     }
 
     fn grow(&mut self, size: u64) -> Result<(), PackError> {
@@ -373,10 +433,12 @@ fn exact(input: &mut impl Read, buffer: &mut [u8]) -> Result<(), PackError> {
     input.read_exact(buffer).map_err(PackError::Read)
 }
 
-/// Hashes and counts what is consumed of a stream.
+/// Hashes, sums and counts what is consumed of a stream.
 struct Hashed<R> {
     input: R,
     hasher: ring::digest::Context,
+    /// Since an entry began.
+    crc: Crc,
     read: u64,
 }
 
@@ -397,6 +459,7 @@ impl<R: BufRead> BufRead for Hashed<R> {
         // What is consumed was shown by the last call, which fails no second time.
         if let Ok(shown) = self.input.fill_buf() {
             self.hasher.update(&shown[..amount]);
+            self.crc.update(&shown[..amount]);
         }
         self.read += amount as u64;
         self.input.consume(amount);

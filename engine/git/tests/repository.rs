@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hull_git::{
-    Advertisement, CheckoutError, Kind, Limits, Oid, Pack, PackError, Refs, Sink, checkout,
-    fetch_request, ls_refs_request, read_fetch,
+    Advertisement, CheckoutError, GitDirectory, Index, Kind, Limits, Oid, Pack, PackError, Refs,
+    Sink, checkout, fetch_request, ls_refs_request, read_fetch,
 };
 
 const LIMITS: Limits = Limits { objects: 10_000, object_bytes: 1 << 24, bytes: 1 << 28 };
@@ -153,6 +153,81 @@ fn changes_of_both_kinds_are_applied() {
         let mut tree = Tree::default();
         checkout(&pack, commit, "", 1000, &mut tree).expect("the commit is whole");
         assert_eq!(tree, expected(folder.path(), "main"));
+    }
+}
+
+/// Writes a commit with its `.git` directory.
+fn keep(pack_bytes: &[u8], commit: Oid, to: &Path) {
+    let pack = read(pack_bytes).expect("the pack is whole");
+    let mut files = Files { to, index: Index::default() };
+    checkout(&pack, commit, "", 1000, &mut files).expect("the commit is whole");
+    let Files { index, .. } = files;
+    let git = GitDirectory::new(&pack, commit, index, "https://h/r.git").expect("a spool");
+    for directory in git.directories {
+        fs::create_dir(to.join(directory)).expect("each comes after the one it is in");
+    }
+    for (path, content) in &git.files {
+        fs::write(to.join(path), content).expect(path);
+    }
+    assert_eq!(git.pack_bytes, pack_bytes.len() as u64);
+    fs::write(to.join(&git.pack), pack_bytes).expect("a file");
+}
+
+/// Writes files, and an index of them.
+struct Files<'a> {
+    to: &'a Path,
+    index: Index,
+}
+
+impl Sink for Files<'_> {
+    type Error = std::io::Error;
+
+    fn directory(&mut self, path: &str) -> std::io::Result<()> {
+        fs::create_dir(self.to.join(path))
+    }
+
+    fn file(&mut self, path: &str, executable: bool, content: &[u8]) -> std::io::Result<()> {
+        fs::write(self.to.join(path), content)?;
+        let mode = if executable { 0o755 } else { 0o644 };
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(self.to.join(path), mode)
+    }
+
+    fn link(&mut self, path: &str, target: &[u8]) -> std::io::Result<()> {
+        std::os::unix::fs::symlink(String::from_utf8_lossy(target).as_ref(), self.to.join(path))
+    }
+
+    fn listed(&mut self, path: &str, mode: u32, oid: Oid) {
+        self.index.add(path, mode, oid);
+    }
+}
+
+#[test]
+fn git_reads_the_directory_that_is_kept() {
+    let folder = repository();
+    let at = folder.path();
+    let commit = find(at, "main").expect("main");
+    let list = git(at, &["rev-list", "--objects", "--no-object-names", "main"], b"");
+    let deltas = ["pack-objects", "--stdout", "-q", "--window=10"];
+    for (pack, commits) in [
+        (fetch(at, commit), "1\n"),
+        // The whole history, with changes of both kinds.
+        (git(at, &deltas, &list), "2\n"),
+        (git(at, &[&deltas[..], &["--delta-base-offset"]].concat(), &list), "2\n"),
+    ] {
+        let kept = tempfile::tempdir().expect("a folder");
+        keep(&pack, commit, kept.path());
+        let said = |words: &[&str]| {
+            String::from_utf8(git(kept.path(), words, b"")).expect("text").trim_end().to_owned()
+        };
+        assert_eq!(said(&["rev-parse", "HEAD"]), commit.to_string());
+        assert_eq!(said(&["status", "--porcelain"]), "");
+        assert_eq!(said(&["rev-list", "--count", "HEAD"]) + "\n", commits);
+        said(&["fsck", "--strict"]);
+        let pack = fs::read_dir(kept.path().join(".git/objects/pack")).expect("a folder");
+        let index = pack.map(|entry| entry.expect("an entry").path());
+        let index = index.into_iter().find(|path| path.extension().is_some_and(|end| end == "idx"));
+        said(&["verify-pack", index.expect("an index").to_str().expect("text")]);
     }
 }
 

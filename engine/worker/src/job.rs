@@ -154,6 +154,9 @@ pub enum Job {
         commit: String,
         /// The directory of it that is wanted, relative and clean; empty is all.
         directory: String,
+        /// The address of the repository, if a `.git` directory is to be made. Only for all of a
+        /// commit.
+        origin: Option<String>,
         /// Bytes that its objects may have.
         max_bytes: u64,
     },

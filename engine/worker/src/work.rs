@@ -150,12 +150,14 @@ pub fn work(job: &Job, descriptors: Vec<OwnedFd>) -> Result<Answer, WorkError> {
                 Err(error) => refused(&format!("cannot list the packages: {error}")),
             });
         }
-        Job::CheckOut { commit, directory, max_bytes } => {
+        Job::CheckOut { commit, directory, origin, max_bytes } => {
             let (pack, spool, to) = (File::from(next()?), File::from(next()?), writable(&next()?)?);
             // Modes are what is said here.
             rustix::process::umask(rustix::fs::Mode::empty());
             Jail::new(Purpose::Trees).capabilities(making_trees()).writable(to.as_fd()).enter()?;
-            return Ok(match git::check_out(pack, spool, to, commit, directory, *max_bytes) {
+            let origin = origin.as_deref();
+            let done = git::check_out(pack, spool, to, commit, directory, origin, *max_bytes);
+            return Ok(match done {
                 Ok(done) => Answer::CheckedOut {
                     commit: done.commit.to_string(),
                     submodules: done.submodules.into_iter().map(submodule).collect(),

@@ -62,6 +62,7 @@ fn check_out(pack: &File, to: &Path, commit: &str, below: &str) -> Result<Answer
     let job = Job::CheckOut {
         commit: commit.to_owned(),
         directory: below.to_owned(),
+        origin: None,
         max_bytes: 1 << 20,
     };
     let to = directory(to);

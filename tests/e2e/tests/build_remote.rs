@@ -188,6 +188,52 @@ fn privileged_a_repository_is_added_and_fetched_once() {
     hull.finish();
 }
 
+/// Git itself reads the repository that was kept, and finds nothing changed in it.
+#[test]
+fn privileged_git_directories_are_kept() {
+    let Some(hull) = Hull::with_busybox() else { return };
+    let web = Web::start(&hull);
+    std::os::unix::fs::symlink("deeper/file", web.repository.join("sub/link")).unwrap();
+    commit(&web.repository, "sub.txt", &"line\n".repeat(1000));
+    let last = commit(&web.repository, "sub-more.txt", &"line\n".repeat(1001));
+    let url = web.url("repository.git");
+    let dockerfile = format!(
+        "FROM scratch\nADD --keep-git-dir {url}#main /all\nADD {url}?keep-git-dir=1 /asked\n\
+         ADD --keep-git-dir {url}#main:sub /part\nADD {url} /plain\n"
+    );
+    let out = hull.folder().join("out");
+    let local = format!("type=local,dest={}", out.display());
+    hull.ok(&["build", "-o", &local, &context(&hull, &dockerfile)]);
+    for kept in ["all", "asked"] {
+        let kept = out.join(kept);
+        let said = |words: &[&str]| {
+            // Whose the folder is, is not what is asked here.
+            let words = [&["-c", "safe.directory=*"], words].concat();
+            String::from_utf8(git(&kept, &words, b"")).unwrap()
+        };
+        assert_eq!(said(&["rev-parse", "HEAD"]).trim(), last);
+        assert_eq!(said(&["status", "--porcelain"]), "");
+        assert!(said(&["log", "-1", "--format=%b%s"]).starts_with("line"));
+        assert_eq!(said(&["rev-list", "--count", "HEAD"]), "1\n", "the history ends there");
+        assert_eq!(said(&["remote", "get-url", "origin"]).trim(), url);
+        said(&["fsck", "--strict"]);
+        let index = fs::read_dir(kept.join(".git/objects/pack")).unwrap();
+        let index = index.map(|entry| entry.unwrap().path());
+        let index = index.into_iter().find(|path| path.extension().unwrap() == "idx").unwrap();
+        said(&["verify-pack", index.to_str().unwrap()]);
+        fs::write(kept.join("sub.txt"), "changed").unwrap();
+        assert_eq!(said(&["status", "--porcelain"]), " M sub.txt\n");
+        git(
+            &kept,
+            &["-c", "safe.directory=*", "fetch", "-q", &web.repository.to_string_lossy()],
+            b"",
+        );
+    }
+    assert!(!out.join("part/.git").exists() && out.join("part/deeper/file").exists());
+    assert!(!out.join("plain/.git").exists());
+    hull.finish();
+}
+
 /// CVE-2019-13139, CVE-2026-33748: references that are options, directories that lead away.
 #[test]
 fn privileged_repositories_that_are_refused() {
@@ -199,7 +245,6 @@ fn privileged_repositories_that_are_refused() {
         (format!("{url}#main:../../etc"), "leads out of the repository"),
         (format!("{url}#main:absent"), "has no directory"),
         (format!("{url}#--upload-pack=x"), "no part of a git URL"),
-        (format!("{url}?keep-git-dir=1"), "cannot keep the .git directory"),
         ("git@example.invalid:a/b.git".to_owned(), "only http and https are spoken"),
         (web.url("absent.git"), "404"),
     ] {
@@ -254,11 +299,16 @@ fn privileged_submodules_are_checked_out() {
 
     let url = web.url("repository.git");
     let dockerfile = format!(
-        "FROM busybox\nADD {url}#main /all/\nADD {url}#main:sub /part/\nADD {url}?ref=main&submodules=false /none/\n"
+        "FROM busybox\nADD {url}#main /all/\nADD {url}#main:sub /part/\nADD {url}?ref=main&submodules=false /none/\n\
+         ADD --keep-git-dir {url}#main /kept/\n"
     );
     hull.ok(&["build", "-t", "built", &context(&hull, &dockerfile)]);
     let read = "cat /all/sub/lib/code /all/sub/lib/a/i/deepest /part/lib/code; ls -A /none/sub/lib";
     assert_eq!(sh(&hull, read), "library\ninner\nlibrary\n");
+
+    let read = "cat /kept/.git/HEAD /kept/sub/lib/.git/HEAD /kept/sub/lib/a/i/.git/HEAD";
+    let head = String::from_utf8(git(&web.repository, &["rev-parse", "HEAD"], b"")).unwrap();
+    assert_eq!(sh(&hull, read), format!("{head}{library}{inner}\n"));
 
     for (modules, message) in [
         ("", "the submodule sub/lib of"),

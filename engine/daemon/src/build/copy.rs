@@ -13,7 +13,7 @@ use super::context::{Tree, split_after};
 use super::files::{Placing, owner};
 use super::job::Build;
 use super::key::Inputs;
-use super::remote::{Commit, Fetched, no_history};
+use super::remote::{Commit, Fetched};
 use super::unpack;
 use crate::error::ApiError;
 
@@ -102,11 +102,9 @@ impl<'s> Copy<'s> {
                     inputs.add(format!("the content of {url}"), fetched.digest.as_str());
                     Taken::Piece(downloaded(fetched)?)
                 }
-                CopySource::Git { remote, .. } if step.keep_git_dir => {
-                    return Err(no_history(remote));
-                }
                 CopySource::Git { remote, checksum } => {
-                    let commit = build.fetcher.commit(remote, checksum.as_deref())?;
+                    let commit =
+                        build.fetcher.commit(remote, checksum.as_deref(), step.keep_git_dir)?;
                     inputs.add(format!("the commit of {remote}"), &commit.commit);
                     Taken::Commit(commit)
                 }

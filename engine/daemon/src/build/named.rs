@@ -237,7 +237,7 @@ impl<'a> Contexts<'a> {
             Named::Directory(path) => self.directory(&path),
             Named::Repository(remote) => self
                 .fetcher
-                .commit(&remote, None)
+                .commit(&remote, None, false)
                 .and_then(|commit| self.fetcher.check_out(&commit))
                 .map(Tree::of_commit),
             Named::File(url) => self.fetcher.file_called(&url, FETCHED).map(|file| file.tree),

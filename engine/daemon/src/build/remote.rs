@@ -72,6 +72,8 @@ pub(super) struct Commit {
     pub(super) directory: String,
     /// Whether empty directories will do for the repositories in it.
     without_submodules: bool,
+    /// Whether it gets a `.git` directory.
+    keep_git_dir: bool,
 }
 
 /// A build context that was fetched.
@@ -192,7 +194,12 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Finds out which commit is meant.
-    pub(super) fn commit(&self, text: &str, checksum: Option<&str>) -> Result<Commit, ApiError> {
+    pub(super) fn commit(
+        &self,
+        text: &str,
+        checksum: Option<&str>,
+        keep_git_dir: bool,
+    ) -> Result<Commit, ApiError> {
         let remote = GitRemote::parse(text).map_err(ApiError::invalid)?;
         if !remote.url.starts_with("https://") && !remote.url.starts_with("http://") {
             return Err(ApiError::new(
@@ -203,9 +210,6 @@ impl<'a> Fetcher<'a> {
                 ),
             )
             .hint("name it by its https:// address, or fetch it and copy it from the context"));
-        }
-        if remote.keep_git_dir == Some(true) {
-            return Err(no_history(text));
         }
         let directory = relative(remote.directory.as_deref().unwrap_or_default())?;
         let found = self
@@ -221,14 +225,18 @@ impl<'a> Fetcher<'a> {
         }
         self.note(remote.url.clone(), "sha1", &found);
         let without_submodules = remote.submodules == Some(false);
-        Ok(Commit { url: remote.url, commit: found, directory, without_submodules })
+        // A part of a commit is no repository: BuildKit leaves out .git there, too.
+        let keep_git_dir =
+            (keep_git_dir || remote.keep_git_dir == Some(true)) && directory.is_empty();
+        Ok(Commit { url: remote.url, commit: found, directory, without_submodules, keep_git_dir })
     }
 
     /// The files of a commit, those of repositories in it too.
     pub(super) fn check_out(&self, commit: &Commit) -> Result<OwnedFd, ApiError> {
         let to = self.area.directory()?;
-        let Commit { url, commit, directory, without_submodules } = commit;
-        let mut ahead = vec![(url.clone(), self.check_out_into(url, commit, directory, &to)?)];
+        let Commit { url, commit, directory, without_submodules, keep_git_dir } = commit;
+        let root = self.check_out_into(url, commit, directory, *keep_git_dir, &to)?;
+        let mut ahead = vec![(url.clone(), root)];
         if *without_submodules {
             return Ok(to);
         }
@@ -246,7 +254,7 @@ impl<'a> Fetcher<'a> {
                 let place = select::open(to.as_fd(), &path, OFlags::RDONLY | OFlags::DIRECTORY)
                     .map_err(|error| ApiError::internal(&std::io::Error::from(error)))?;
                 let mut found = self
-                    .check_out_into(&address, &submodule.commit, "", &place)
+                    .check_out_into(&address, &submodule.commit, "", *keep_git_dir, &place)
                     .map_err(|error| {
                         error.context(&format!("the submodule {} of {parent}", submodule.path))
                     })?;
@@ -264,6 +272,7 @@ impl<'a> Fetcher<'a> {
         url: &str,
         commit: &str,
         directory: &str,
+        keep_git_dir: bool,
         to: &OwnedFd,
     ) -> Result<Found, ApiError> {
         let mut pack = self.store.blobs().temporary()?;
@@ -274,6 +283,7 @@ impl<'a> Fetcher<'a> {
         let job = Job::CheckOut {
             commit: commit.to_owned(),
             directory: directory.to_owned(),
+            origin: keep_git_dir.then(|| url.to_owned()),
             max_bytes: MAX_COMMIT,
         };
         match run_job(self.worker, &job, &[pack.as_fd(), spool.as_fd(), to.as_fd()]) {
@@ -288,7 +298,7 @@ impl<'a> Fetcher<'a> {
     /// What a build is to be made from: a repository, a tar, or a Dockerfile.
     pub(super) fn context(&self, url: &str) -> Result<Context, ApiError> {
         if hull_builder::remote::Remote::of(url) == hull_builder::remote::Remote::Git {
-            return Ok(Context::Files(self.check_out(&self.commit(url, None)?)?));
+            return Ok(Context::Files(self.check_out(&self.commit(url, None, false)?)?));
         }
         let mut file = self.store.blobs().temporary()?;
         let internal = |error: std::io::Error| ApiError::internal(&error);
@@ -360,15 +370,6 @@ impl Tree {
     pub(super) fn of_commit(root: OwnedFd) -> Self {
         Self::of_context(root, Ignore::default(), StatCache::default())
     }
-}
-
-/// `--keep-git-dir` and its parameter.
-pub(super) fn no_history(source: &str) -> ApiError {
-    ApiError::new(
-        ErrorKind::Unavailable,
-        format!("cannot keep the .git directory of {source}: one commit is fetched, no history"),
-    )
-    .hint("fetch the repository yourself and copy it from the context")
 }
 
 fn digest_of(text: &str) -> Result<Digest, ApiError> {
