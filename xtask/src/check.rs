@@ -51,6 +51,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "hull-api",
             "hull-builder",
             "hull-cli",
+            "hull-git",
             "hull-oci",
             "hull-registry",
             "hull-sandbox",

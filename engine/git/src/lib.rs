@@ -28,4 +28,4 @@ pub use protocol::{
     ls_refs_request, read_fetch, request_path,
 };
 pub use repository::{GitDirectory, Index};
-pub use submodule::{Submodule, address_of_submodule};
+pub use submodule::{Submodule, address_of_submodule, addresses};

@@ -19,7 +19,7 @@ pub struct Submodule {
 
 /// Path and address of each submodule that has both, in the order of the file; of several with
 /// one path the last counts. What is no line of such a file is passed over.
-pub(crate) fn addresses(bytes: &[u8]) -> Vec<(String, String)> {
+pub fn addresses(bytes: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(bytes);
     let mut found: Vec<(String, String)> = Vec::new();
     let (mut path, mut url) = (None, None);

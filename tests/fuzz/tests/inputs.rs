@@ -50,6 +50,7 @@ macro_rules! targets {
 targets! {
     api: "api",
     archive_manifest: "archive-manifest",
+    bzip2: "bzip2",
     chmod: "chmod",
     image_config: "image-config",
     digest: "digest",
@@ -57,6 +58,7 @@ targets! {
     dockerfile: "dockerfile",
     dockerignore: "dockerignore",
     git_remote: "git-remote",
+    gitmodules: "gitmodules",
     manifest: "manifest",
     pax: "pax",
     platform: "platform",
@@ -66,6 +68,7 @@ targets! {
     registry_request: "registry-request",
     seccomp: "seccomp",
     tar: "tar",
+    xz: "xz",
 }
 
 #[test]

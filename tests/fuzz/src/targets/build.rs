@@ -47,6 +47,28 @@ pub(super) const DOCKERIGNORE: Target = Target {
     words: &[b"!", b"**", b"**/", b"*", b"/", b"\n", b"[a-z]", b"[^", b"\\", b"#", b".."],
 };
 
+pub(super) const GITMODULES: Target = Target {
+    name: "gitmodules",
+    check: gitmodules,
+    repair: as_it_is,
+    words: &[
+        b"[submodule \"",
+        b"\"]\n",
+        b"path = ",
+        b"url = ",
+        b"../",
+        b"./",
+        b"..",
+        b"\\",
+        b"\"",
+        b"#",
+        b";",
+        b"=",
+        b"ext::",
+        b"https://",
+    ],
+};
+
 pub(super) const GIT_REMOTE: Target = Target {
     name: "git-remote",
     check: git_remote,
@@ -117,6 +139,20 @@ fn dockerignore(bytes: &[u8]) -> Verdict {
         }
     }
     verdict(parsed)
+}
+
+fn gitmodules(bytes: &[u8]) -> Verdict {
+    let found = hull_git::addresses(bytes);
+    for (index, (path, url)) in found.iter().enumerate() {
+        assert!(found[..index].iter().all(|(before, _)| before != path), "{path:?} twice");
+        if let Some(address) = hull_git::address_of_submodule("https://h/o/r.git", url)
+            && (url.starts_with("./") || url.starts_with("../"))
+        {
+            assert!(address.starts_with("https://h"), "{url:?} leads to {address:?}");
+            assert_eq!(address.split('/').nth(2), Some("h"), "{url:?} leads to {address:?}");
+        }
+    }
+    if found.is_empty() { Verdict::Refused } else { Verdict::Accepted }
 }
 
 fn git_remote(bytes: &[u8]) -> Verdict {

@@ -1,6 +1,7 @@
 //! What is fuzzed.
 
 mod build;
+mod compressed;
 mod image;
 mod layer;
 mod operator;
@@ -32,6 +33,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     operator::API,
     image::ARCHIVE_MANIFEST,
+    compressed::BZIP2,
     build::CHMOD,
     image::CONFIG,
     image::DIGEST,
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     build::DOCKERFILE,
     build::DOCKERIGNORE,
     build::GIT_REMOTE,
+    build::GITMODULES,
     image::MANIFEST,
     layer::PAX,
     image::PLATFORM,
@@ -48,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     operator::REGISTRIES,
     operator::SECCOMP,
     layer::TAR,
+    compressed::XZ,
 ];
 
 /// Nothing to put right.
