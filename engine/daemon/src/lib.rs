@@ -23,6 +23,7 @@ pub mod registry;
 mod router;
 pub mod server;
 pub mod service;
+mod slots;
 mod system;
 mod volumes;
 mod watch;

@@ -30,13 +30,13 @@ use super::context::{self, MAX_TEXT, Tree};
 use super::export::{self, Image};
 use super::external::{self, Imports, Made};
 use super::named::{Contexts, Named};
-use super::permits::Permits;
 use super::progress::{Activity, Progress, Stopper, cancelled, now};
 use super::remote::{self, Fetcher};
 use super::stage::{self, Done, Pending};
 use crate::error::ApiError;
 use crate::images::{ForBuilds, Images, ResolvedImage, Stop};
 use crate::service::Engine;
+use crate::slots::Slots;
 use crate::worker_stream::failed;
 
 /// What a layer of a build may hold.
@@ -56,9 +56,9 @@ pub(super) struct Build<'a> {
     contexts: &'a Contexts<'a>,
     pub(super) id_ranges: OwnedFd,
     /// Commands that may run at once.
-    pub(super) permits: Permits,
+    pub(super) permits: Slots,
     /// Layers that may be made at once.
-    pub(super) packers: Permits,
+    pub(super) packers: Slots,
     /// Names this build among others for explanations.
     pub(super) identity: String,
     began: String,
@@ -218,8 +218,8 @@ pub(super) fn run(
                 plan,
                 contexts: &contexts,
                 id_ranges: id_ranges(store).map_err(plain)?,
-                permits: Permits::new(cores.max(2)),
-                packers: Permits::new(cores.max(2)),
+                permits: Slots::new(cores.max(2)),
+                packers: Slots::new(cores.max(2)),
                 identity: format!("{}\0{}\0{:?}", inputs.identity, file.name, request.target),
                 began: began.clone(),
                 file: &file,

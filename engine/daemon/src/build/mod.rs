@@ -37,7 +37,6 @@ mod key;
 mod mounts;
 mod named;
 mod output;
-mod permits;
 mod progress;
 mod prune;
 mod remote;

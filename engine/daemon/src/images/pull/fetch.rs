@@ -10,10 +10,10 @@ use hull_worker::client::{Worker, WorkerError};
 use hull_worker::job::{Answer, Job};
 
 use super::PullError;
-use super::slots::{Slot, Slots};
 use crate::images::RemoteError;
 use crate::images::remote::{Remote, short};
 use crate::images::worker;
+use crate::slots::{Slot, Slots};
 
 /// Bytes between the process that receives and the one that inflates.
 const PIPE: usize = 1 << 20;

@@ -11,10 +11,10 @@ use hull_store::Lease;
 
 use super::PullError;
 use super::fetch::{Fetch, keep_blob};
-use super::slots::Slots;
 use crate::images::load::MAX_LAYERS;
 use crate::images::remote::{Remote, short};
 use crate::images::worker;
+use crate::slots::Slots;
 
 /// How many layers are fetched at once. While all processors inflate, more are fetched ahead.
 const FETCHES: usize = 4;

@@ -14,7 +14,6 @@
 mod error;
 mod fetch;
 mod layers;
-mod slots;
 mod tree;
 
 pub use error::PullError;
